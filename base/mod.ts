@@ -1,0 +1,17 @@
+/**
+ * What three or more processes need: errors, configuration, durations, logging, digests, archives.
+ *
+ * @example
+ * ```ts
+ * import { CocosError } from "./mod.ts";
+ *
+ * const error = new CocosError("not-found", "Cannot remove the VM: no VM has id 7");
+ * console.log(error.exitCode); // 3
+ * ```
+ *
+ * @module
+ */
+export * from "./config.ts";
+export * from "./duration.ts";
+export * from "./errors.ts";
+export * from "./log.ts";
