@@ -12,6 +12,7 @@
  * @module
  */
 export * from "./config.ts";
+export * from "./digest.ts";
 export * from "./duration.ts";
 export * from "./errors.ts";
 export * from "./log.ts";
