@@ -16,3 +16,4 @@ export * from "./digest.ts";
 export * from "./duration.ts";
 export * from "./errors.ts";
 export * from "./log.ts";
+export * from "./zip.ts";
