@@ -1,0 +1,331 @@
+// The one place that makes gRPC clients. The server is not trusted: what it sends is bounded and
+// parsed, its texts are its own.
+import { Buffer } from "node:buffer";
+import net from "node:net";
+import tls from "node:tls";
+import {
+  ChannelCredentials,
+  type ChannelOptions,
+  Client,
+  type ClientReadableStream,
+  type ClientWritableStream,
+  credentials as grpcCredentials,
+  Metadata,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import {
+  create,
+  type DescMethod,
+  type DescService,
+  fromBinary,
+  toBinary,
+} from "@bufbuild/protobuf";
+import {
+  CocosError,
+  codeOfStatus,
+  type Endpoint,
+  formatEndpoint,
+  messageOf,
+  type Status,
+} from "../base/mod.ts";
+import { Health, HealthCheckResponse_ServingStatus as Serving } from "./gen/health_pb.ts";
+import { CHUNK_BYTES, MAX_HEADER_BYTES, MAX_MESSAGE_BYTES } from "./limits.ts";
+import { type CallOptions, type Headers, pathOf, type RpcClient, type Streamed } from "./rpc.ts";
+
+/** How a client protects its connection; PEM texts. */
+export type ClientSecurity =
+  | { readonly kind: "none" }
+  | {
+    readonly kind: "tls";
+    /** Certificates that may sign the server's; absent, the system's own. */
+    readonly ca?: string;
+    /** Client certificate and key, for mutual TLS. */
+    readonly clientCert?: string;
+    readonly clientKey?: string;
+    /** Name the server's certificate must have; absent, the target's host. */
+    readonly serverName?: string;
+  };
+
+/** Where and how a client connects. */
+export interface ConnectOptions {
+  readonly target: Endpoint;
+  readonly security: ClientSecurity;
+}
+
+/** The words the Go CLI prints for a client's security. */
+export function securityText(security: ClientSecurity): string {
+  if (security.kind === "none") return "without TLS";
+  return security.clientCert === undefined ? "with TLS" : "with mTLS";
+}
+
+/**
+ * A client of a service; it connects at the first call. Dispose it to close the connection.
+ *
+ * Calls reject with {@linkcode CocosError}: the code follows the peer's gRPC status, the message
+ * is the peer's text.
+ */
+export function connect<S extends DescService>(service: S, options: ConnectOptions): RpcClient<S> {
+  const { target, security } = options;
+  const channel: ChannelOptions = {
+    "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
+    "grpc.max_send_message_length": MAX_MESSAGE_BYTES,
+    "grpc.max_metadata_size": MAX_HEADER_BYTES,
+    "grpc.enable_retries": 0,
+    "grpc.enable_http_proxy": 0,
+    "grpc.enable_channelz": 0,
+    "grpc.service_config_disable_resolution": 1,
+    "grpc.use_local_subchannel_pool": 1,
+    "grpc-node.flow_control_window": CHUNK_BYTES,
+  };
+  const credentials = security.kind === "none"
+    ? grpcCredentials.createInsecure()
+    : tlsCredentials(target, security);
+  const client = new Client(formatEndpoint(target), credentials, channel);
+  const close = () => {
+    client.close();
+    return Promise.resolve();
+  };
+  const methods = Object.fromEntries(
+    service.methods.map((method) => [method.localName, bind(client, method)]),
+  );
+  return { ...methods, [Symbol.asyncDispose]: close } as unknown as RpcClient<S>;
+}
+
+/** Whether a server says SERVING for a health service name; `false` also when it can't be reached. */
+export async function checkHealth(
+  options: ConnectOptions & { readonly service: string; readonly timeoutMs: number },
+): Promise<boolean> {
+  await using client = connect(Health, options);
+  try {
+    const { status } = await client.check({ service: options.service }, {
+      timeoutMs: options.timeoutMs,
+    });
+    return status === Serving.SERVING;
+  } catch {
+    return false;
+  }
+}
+
+/** TLS 1.3 credentials over our own `tls.connect`, so that the socket can be bound to evidence. */
+function tlsCredentials(
+  target: Endpoint,
+  security: ClientSecurity & { kind: "tls" },
+): ChannelCredentials {
+  const name = security.serverName ?? target.host;
+  const options: tls.ConnectionOptions = {
+    ...(security.ca === undefined ? {} : { ca: security.ca }),
+    ...(security.clientCert === undefined ? {} : { cert: security.clientCert }),
+    ...(security.clientKey === undefined ? {} : { key: security.clientKey }),
+    // SNI carries names only (RFC 6066 §3); the certificate is checked against `host` either way.
+    ...(net.isIP(name) === 0 ? { servername: name } : {}),
+    host: name,
+    minVersion: "TLSv1.3",
+    ALPNProtocols: ["h2"],
+  };
+  const base = grpcCredentials.createInsecure();
+  class OwnTls extends ChannelCredentials {
+    override _isSecure = () => true;
+    override _equals = (other: ChannelCredentials): boolean => other === this;
+    override _createSecureConnector: ChannelCredentials["_createSecureConnector"] = (...given) => ({
+      ...base._createSecureConnector(...given),
+      connect: (socket: net.Socket) =>
+        new Promise((resolve, reject) => {
+          const secure = tls.connect({ ...options, socket }, () => {
+            if (secure.authorized) resolve({ socket: secure, secure: true });
+            else reject(secure.authorizationError);
+          });
+          secure.once("error", reject);
+        }),
+    });
+  }
+  return new OwnTls();
+}
+
+const identity = (bytes: Uint8Array) =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+/** The function of one method on a client. */
+function bind(client: Client, method: DescMethod): unknown {
+  const path = pathOf(method);
+  const encode = (init: unknown) =>
+    toBinary(method.input, create(method.input, init as Record<string, never>));
+  const decode = (bytes: Uint8Array) => {
+    try {
+      return fromBinary(method.output, bytes);
+    } catch (cause) {
+      throw new CocosError("data-loss", `Cannot read ${method.output.typeName} from the peer`, {
+        cause,
+      });
+    }
+  };
+  switch (method.methodKind) {
+    case "unary":
+      return (request: unknown, options: CallOptions = {}) =>
+        new Promise((resolve, reject) => {
+          const call = client.makeUnaryRequest(
+            path,
+            identity,
+            identity,
+            encode(request),
+            metadataOf(options),
+            deadlineOf(options),
+            settle(decode, resolve, reject),
+          );
+          cancelOn(options.signal, call);
+        });
+    case "client_streaming":
+      return (requests: AsyncIterable<unknown>, options: CallOptions = {}) =>
+        new Promise((resolve, reject) => {
+          const over = new AbortController();
+          const call = client.makeClientStreamRequest(
+            path,
+            identity,
+            identity,
+            metadataOf(options),
+            deadlineOf(options),
+            (error: ServiceError | null, value?: Uint8Array) => {
+              over.abort();
+              settle(decode, resolve, reject)(error, value);
+            },
+          );
+          cancelOn(options.signal, call);
+          pump(call, requests, encode, over.signal).catch((error) => {
+            call.cancel();
+            reject(error);
+          });
+        });
+    case "server_streaming":
+      return (request: unknown, options: CallOptions = {}): Streamed<unknown> => {
+        const call = client.makeServerStreamRequest(
+          path,
+          identity,
+          identity,
+          encode(request),
+          metadataOf(options),
+          deadlineOf(options),
+        );
+        cancelOn(options.signal, call);
+        return { headers: headersOf(call), messages: drain(call, decode) };
+      };
+    case "bidi_streaming":
+      return (requests: AsyncIterable<unknown>, options: CallOptions = {}) => {
+        const call = client.makeBidiStreamRequest(
+          path,
+          identity,
+          identity,
+          metadataOf(options),
+          deadlineOf(options),
+        );
+        cancelOn(options.signal, call);
+        const over = new AbortController();
+        call.once("status", () => over.abort());
+        call.once("error", () => over.abort());
+        let failure: unknown;
+        pump(call, requests, encode, over.signal).catch((error) => {
+          failure = error;
+          call.cancel();
+        });
+        return drain(call, decode, () => failure);
+      };
+  }
+}
+
+function metadataOf({ metadata = {} }: CallOptions): Metadata {
+  const made = new Metadata();
+  for (const [key, value] of Object.entries(metadata)) {
+    for (const each of typeof value === "string" ? [value] : value) made.add(key, each);
+  }
+  return made;
+}
+
+function deadlineOf({ timeoutMs }: CallOptions): { deadline?: number } {
+  return timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
+}
+
+function cancelOn(signal: AbortSignal | undefined, call: { cancel(): void }): void {
+  if (signal === undefined) return;
+  if (signal.aborted) call.cancel();
+  else signal.addEventListener("abort", () => call.cancel(), { once: true });
+}
+
+/** A peer's failure as our error. */
+function fromPeer(thrown: unknown): CocosError {
+  if (thrown instanceof CocosError) return thrown;
+  const { code, details } = thrown as Partial<ServiceError>;
+  if (typeof code !== "number") {
+    return new CocosError("unavailable", messageOf(thrown), { cause: thrown });
+  }
+  return new CocosError(codeOfStatus(code), details ?? messageOf(thrown), {
+    cause: thrown,
+    status: code as Status,
+  });
+}
+
+function settle(
+  decode: (bytes: Uint8Array) => unknown,
+  resolve: (value: unknown) => void,
+  reject: (error: CocosError) => void,
+) {
+  return (error: ServiceError | null, value?: Uint8Array) => {
+    if (error !== null) return reject(fromPeer(error));
+    try {
+      resolve(decode(value ?? new Uint8Array()));
+    } catch (thrown) {
+      reject(fromPeer(thrown));
+    }
+  };
+}
+
+/** Sends messages with backpressure; stops quietly when the call is over. */
+async function pump(
+  call: ClientWritableStream<Uint8Array>,
+  requests: AsyncIterable<unknown>,
+  encode: (init: unknown) => Uint8Array,
+  over: AbortSignal,
+): Promise<void> {
+  const ended = Promise.withResolvers<undefined>();
+  over.addEventListener("abort", () => ended.resolve(undefined), { once: true });
+  const iterator = requests[Symbol.asyncIterator]();
+  try {
+    while (!over.aborted) {
+      const next = await Promise.race([iterator.next(), ended.promise]);
+      if (next === undefined) return;
+      if (next.done === true) break;
+      if (!call.write(encode(next.value))) {
+        await Promise.race([
+          new Promise((resolve) => call.once("drain", resolve)),
+          ended.promise,
+        ]);
+      }
+    }
+  } finally {
+    iterator.return?.().then(undefined, () => {});
+  }
+  call.end();
+}
+
+function headersOf(call: ClientReadableStream<Uint8Array>): Promise<Headers> {
+  const headers = new Promise<Headers>((resolve, reject) => {
+    call.once("metadata", (metadata: Metadata) => {
+      resolve({ get: (key) => metadata.get(key).map((value) => value.toString()) });
+    });
+    call.once("error", (error) => reject(fromPeer(error)));
+    call.once("end", () => resolve({ get: () => [] }));
+  });
+  headers.catch(() => {});
+  return headers;
+}
+
+async function* drain(
+  call: ClientReadableStream<Uint8Array>,
+  decode: (bytes: Uint8Array) => unknown,
+  failure: () => unknown = () => undefined,
+): AsyncGenerator<unknown> {
+  try {
+    for await (const bytes of call) yield decode(bytes as Uint8Array);
+  } catch (thrown) {
+    throw failure() ?? fromPeer(thrown);
+  } finally {
+    call.cancel();
+  }
+}
