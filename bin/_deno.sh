@@ -1,0 +1,76 @@
+# Sourced by the launchers beside it: finds Deno and starts one process of the house with exactly
+# its rights. Set `here` to the folder of the launcher first. POSIX sh, no bashisms.
+
+DENO_VERSION=2.9.6
+root=$(cd "$here/.." && pwd)
+
+fail() {
+  printf '%s: %s\n' "${0##*/}" "$1" >&2
+  [ -z "${2:-}" ] || printf 'hint: %s\n' "$2" >&2
+  exit 1
+}
+
+is_our_deno() {
+  case "$("$1" --version 2>/dev/null)" in "deno $DENO_VERSION "*) return 0 ;; esac
+  return 1
+}
+
+# Sets DENO to a binary of the pinned version: COCOS_DENO, PATH, an earlier find, or npm's.
+find_deno() {
+  remembered=$root/.cache/deno-path
+  if [ -n "${COCOS_DENO:-}" ] && [ -x "$COCOS_DENO" ]; then
+    DENO=$COCOS_DENO
+  elif command -v deno >/dev/null 2>&1 && is_our_deno deno; then
+    DENO=$(command -v deno)
+  else
+    DENO=
+    [ ! -r "$remembered" ] || IFS= read -r DENO <"$remembered" || DENO=
+    if [ -z "$DENO" ] || [ ! -x "$DENO" ]; then
+      command -v npx >/dev/null 2>&1 ||
+        fail "Deno $DENO_VERSION is not on PATH, and neither is npx to fetch it" \
+          "install Node.js, or put Deno $DENO_VERSION on PATH or into COCOS_DENO"
+      echo "fetching Deno $DENO_VERSION ..." >&2
+      DENO=$(npx -y "deno@$DENO_VERSION" eval 'console.log(Deno.execPath())' 2>/dev/null) &&
+        [ -x "$DENO" ] ||
+        fail "Deno $DENO_VERSION could not be fetched through npx" "try: npx -y deno@$DENO_VERSION --version"
+      mkdir -p "$root/.cache" && printf '%s\n' "$DENO" >"$remembered"
+    fi
+  fi
+  export COCOS_DENO="$DENO"
+}
+
+# Fetches the locked packages once per lock file; afterwards nothing is fetched at run time.
+fetch_packages() {
+  sum=$(cksum <"$root/deno.lock")
+  stamp=$root/.cache/packages-${sum%% *}
+  [ -e "$stamp" ] && return 0
+  (cd "$root" && "$DENO" install --frozen --quiet </dev/null >/dev/null 2>&1) ||
+    fail "the locked packages could not be fetched" "try: cd $root && deno install --frozen"
+  { mkdir -p "$root/.cache" && : >"$stamp"; } 2>/dev/null || :
+}
+
+# launch FOLDER [ARGUMENT ...]: becomes the process FOLDER/main.ts. Its fixed rights stand in
+# FOLDER/deno.json; those that follow from its configuration are printed by FOLDER/rights.ts, one
+# flag a line. rights.ts itself gets what its first `// launch:` line says.
+launch() {
+  folder=$root/$1
+  shift
+  find_deno
+  fetch_packages
+  if [ -e "$folder/rights.ts" ]; then
+    needs=$(sed -n 's|^// launch: ||p' "$folder/rights.ts" | head -n 1)
+    # shellcheck disable=SC2086 # the list is ours, and its words have no spaces
+    flags=$("$DENO" run --quiet --no-prompt --cached-only $needs "$folder/rights.ts" -- "$@") ||
+      exit $?
+    set -- "$folder/main.ts" "$@"
+    IFS='
+'
+    set -f
+    # shellcheck disable=SC2086 # one flag a line
+    set -- $flags "$@"
+    set +f
+    unset IFS
+    exec "$DENO" run -P --quiet --no-prompt --cached-only "$@"
+  fi
+  exec "$DENO" run -P --quiet --no-prompt --cached-only "$folder/main.ts" "$@"
+}
