@@ -191,8 +191,11 @@ export function readCommand(
   }
   for (const name of ["runner", "work", "certs"] as const) {
     const value = flags[name];
-    if (value !== undefined && !/^\/[^\0-\x1f\x7f,]{0,1023}$/.test(value)) {
-      mistakes.push(`--${name}: must be an absolute path without commas`);
+    if (value === undefined) continue;
+    try {
+      if (!path().parse(value).startsWith("/")) throw new RangeError("must be an absolute path");
+    } catch (error) {
+      mistakes.push(`--${name}: ${messageOf(error)}`);
     }
   }
   for (const address of flags.address ?? []) {
