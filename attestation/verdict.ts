@@ -44,7 +44,14 @@ export type Comparable = Uint8Array | string | number | bigint | boolean;
 /** The explicit word of a policy that accepts every value; `lint` names each use of it. */
 export const ANY = "any";
 
-const NOT_SET = "(not set: the policy must name a value or say any)";
+/** A value of a policy, or the explicit word that accepts every value. */
+export type OrAny<T> = T | typeof ANY;
+
+/** What a policy says of one bit. */
+export type Flag = "on" | "off" | typeof ANY;
+
+/** Expected text of a check whose expectation is missing: such a check fails. */
+export const NOT_SET = "(not set: the policy must name a value or say any)";
 
 /** Extras of a check. */
 export interface CheckOptions {
@@ -67,8 +74,8 @@ export interface CheckOptions {
  */
 export class Appraisal<const Id extends string> {
   readonly #technology: string;
-  readonly #ids: readonly Id[];
-  readonly #checks = new Map<Id, Check>();
+  readonly #ids: readonly string[];
+  readonly #checks = new Map<string, Check>();
 
   constructor(technology: string, ids: readonly Id[]) {
     if (ids.length === 0 || new Set(ids).size !== ids.length) {
