@@ -1,0 +1,97 @@
+// Completion scripts for shells, written from the tree of commands so that they can't drift from it.
+import type { Command } from "commander";
+import { build, type Invocation } from "./program.ts";
+
+type Shell = (Invocation & { command: "completion" })["shell"];
+
+interface Entry {
+  readonly name: string;
+  readonly description: string;
+  readonly flags: readonly string[];
+}
+
+/** The completion script for a shell; it is `eval`ed or put where the shell looks. */
+export function completionScript(shell: Shell): string {
+  const program = build(() => {});
+  const common = [...flagsOf(program), "--help"];
+  const entries: Entry[] = program.commands.map((command) => ({
+    name: command.name(),
+    description: command.description(),
+    flags: [...flagsOf(command), ...common],
+  }));
+  switch (shell) {
+    case "bash":
+      return bash(entries, common);
+    case "zsh":
+      return zsh(entries);
+    case "fish":
+      return fish(entries);
+  }
+}
+
+function flagsOf(command: Command): string[] {
+  return command.options.map((option) => option.long).filter((flag) => typeof flag === "string");
+}
+
+function bash(entries: readonly Entry[], common: readonly string[]): string {
+  const names = entries.map(({ name }) => name).join(" ");
+  return `_cocos() {
+  local word="\${COMP_WORDS[COMP_CWORD]}" flags=""
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    COMPREPLY=($(compgen -W "${names} ${common.join(" ")}" -- "$word"))
+    return
+  fi
+  case "\${COMP_WORDS[1]}" in
+${entries.map(({ name, flags }) => `    ${name}) flags="${flags.join(" ")}" ;;`).join("\n")}
+  esac
+  case "$word" in
+    -*) COMPREPLY=($(compgen -W "$flags" -- "$word")) ;;
+    *) COMPREPLY=($(compgen -f -- "$word")) ;;
+  esac
+}
+complete -o filenames -F _cocos cocos cocos-cli
+`;
+}
+
+function zsh(entries: readonly Entry[]): string {
+  const quoted = (text: string) => text.replaceAll("'", "").replaceAll(":", "\\:");
+  return `#compdef cocos cocos-cli
+_cocos() {
+  if (( CURRENT == 2 )); then
+    local -a commands
+    commands=(
+${entries.map(({ name, description }) => `      '${name}:${quoted(description)}'`).join("\n")}
+    )
+    _describe command commands
+    return
+  fi
+  case "$words[2]" in
+${
+    entries.map(({ name, flags }) =>
+      `    ${name}) [[ "$PREFIX" == -* ]] && compadd -- ${flags.join(" ")} || _files ;;`
+    ).join("\n")
+  }
+  esac
+}
+compdef _cocos cocos cocos-cli
+`;
+}
+
+function fish(entries: readonly Entry[]): string {
+  const lines: string[] = [];
+  for (const program of ["cocos", "cocos-cli"]) {
+    for (const { name, description, flags } of entries) {
+      lines.push(
+        `complete -c ${program} -n __fish_use_subcommand -a ${name} -d '${
+          description.replaceAll("'", "")
+        }'`,
+      );
+      for (const flag of flags) {
+        lines.push(
+          `complete -c ${program} -n '__fish_seen_subcommand_from ${name}' -l ${flag.slice(2)}`,
+        );
+      }
+    }
+  }
+  return `${lines.join("\n")}\n`;
+}

@@ -1,0 +1,12 @@
+// What every command is given instead of reaching for globals.
+import type { Source } from "../base/mod.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** Surroundings of one run. */
+export interface Context {
+  readonly terminal: Terminal;
+  /** The environment. */
+  readonly env: Source;
+  /** Fires when the person interrupts. */
+  readonly signal: AbortSignal;
+}

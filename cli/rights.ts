@@ -1,0 +1,120 @@
+// launch: --allow-env=AGENT_GRPC_URL,AGENT_GRPC_TIMEOUT,AGENT_GRPC_CLIENT_CERT,AGENT_GRPC_CLIENT_KEY,AGENT_GRPC_SERVER_CA_CERTS,AGENT_GRPC_ATTESTED_TLS,MANAGER_GRPC_URL,MANAGER_GRPC_TIMEOUT,MANAGER_GRPC_CLIENT_CERT,MANAGER_GRPC_CLIENT_KEY,MANAGER_GRPC_SERVER_CA_CERTS --allow-run=getent
+// Prints the rights one command needs, one flag a line: the files its arguments name and the one
+// peer its variables name. A usage mistake prints nothing; the program then reports it, rightless.
+import { CocosError, type Endpoint, formatEndpoint, type Source } from "../base/mod.ts";
+import { partOf } from "./draft.ts";
+import { keyPaths } from "./keys.ts";
+import { parse, type Parsed } from "./program.ts";
+import { archivePath } from "./result.ts";
+import { filesOf, type PeerSettings, readSettings } from "./settings.ts";
+
+/** Addresses of a host name. */
+export type Resolve = (host: string) => readonly string[];
+
+/**
+ * Flags for one parsed command.
+ *
+ * @throws {CocosError} `invalid-config` for wrong variables of the peer the command talks to.
+ */
+export function rights(parsed: Parsed, env: Source, resolve: Resolve): string[] {
+  const read: string[] = [];
+  const write: string[] = [];
+  let peer: PeerSettings | undefined;
+  switch (parsed.command) {
+    case "keys": {
+      const { private: secret, public: shared } = keyPaths(parsed.directory);
+      write.push(secret, partOf(secret), shared, partOf(shared));
+      break;
+    }
+    case "algo":
+      peer = readSettings("agent", env);
+      read.push(parsed.file, parsed.key);
+      read.push(...[parsed.requirements, parsed.wheelhouse].filter((path) => path !== undefined));
+      break;
+    case "data":
+      peer = readSettings("agent", env);
+      read.push(parsed.path, parsed.key);
+      break;
+    case "result": {
+      peer = readSettings("agent", env);
+      const path = archivePath(parsed);
+      read.push(parsed.key);
+      write.push(path, partOf(path));
+      if (parsed.extract !== undefined) {
+        const directory = parsed.extract.replace(/\/+$/, "");
+        write.push(directory, partOf(directory));
+      }
+      break;
+    }
+    case "create-vm":
+      peer = readSettings("manager", env);
+      read.push(
+        ...[parsed.serverCa, parsed.clientKey, parsed.clientCrt].filter((path) =>
+          path !== undefined
+        ),
+      );
+      break;
+    case "remove-vm":
+      peer = readSettings("manager", env);
+      break;
+    case "checksum":
+      read.push(parsed.path);
+      break;
+    case "help":
+    case "version":
+    case "completion":
+    case "cvms":
+      break;
+  }
+  if (peer !== undefined) read.push(...filesOf(peer));
+  return [
+    ...flag("read", [...read, ...write]),
+    ...flag("write", write),
+    ...flag("net", peer === undefined ? [] : hostsOf(peer.target, resolve)),
+  ];
+}
+
+/**
+ * Net grants for a target. For a name the gRPC library asks for the bare name (to resolve it) and
+ * then for each address with the port.
+ */
+function hostsOf(target: Endpoint, resolve: Resolve): string[] {
+  const { host, port } = target;
+  if (/^[0-9.]+$/.test(host) || host.includes(":")) return [formatEndpoint(target)];
+  const addresses = host === "localhost" ? ["127.0.0.1", "::1"] : resolve(host);
+  return [host, ...addresses.map((address) => formatEndpoint({ host: address, port }))];
+}
+
+function flag(kind: string, values: readonly string[]): string[] {
+  const wrong = values.find((value) => value === "" || /[,\n]/.test(value));
+  if (wrong !== undefined) {
+    throw new CocosError(
+      "invalid-argument",
+      `Cannot grant ${kind} on ${JSON.stringify(wrong)}: commas and line ends are not possible`,
+    );
+  }
+  return values.length === 0 ? [] : [`--allow-${kind}=${[...new Set(values)].join(",")}`];
+}
+
+/** Asks the system's resolver; an unknown name gives no address, and the call fails by itself. */
+function getent(host: string): string[] {
+  const { success, stdout } = new Deno.Command("getent", {
+    args: ["ahosts", host],
+    stdout: "piped",
+    stderr: "null",
+  }).outputSync();
+  if (!success) return [];
+  const lines = new TextDecoder().decode(stdout).split("\n");
+  const addresses = lines.map((line) => line.split(" ")[0] ?? "");
+  return [...new Set(addresses.filter((address) => /^[0-9A-Fa-f.:]+$/.test(address)))];
+}
+
+if (import.meta.main) {
+  const argv = Deno.args[0] === "--" ? Deno.args.slice(1) : Deno.args;
+  try {
+    const flags = rights(parse(argv), (name) => Deno.env.get(name), getent);
+    for (const each of flags) console.log(each);
+  } catch {
+    // The program itself meets the same mistake, and reports it with its exit code.
+  }
+}

@@ -1,0 +1,122 @@
+// One run of the CLI: arguments in, exit code out. Commands load their own code, so that `--help`
+// stays quick.
+import { asCocosError, CocosError, Exit, type Source } from "../base/mod.ts";
+import { causes } from "./advice.ts";
+import type { Context } from "./context.ts";
+import { parse, type Parsed, VERSION } from "./program.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** What a run needs from its process. */
+export interface RunOptions {
+  readonly argv: readonly string[];
+  readonly env: Source;
+  readonly signal: AbortSignal;
+  /** Makes the outputs, once it is known whether they are JSON. */
+  readonly terminal: (json: boolean) => Terminal;
+}
+
+/** What an error line of each command begins with, the Go CLI's texts. */
+const PREFIX: Partial<Record<Parsed["command"], string>> = {
+  algo: "Failed to upload algorithm due to error: ",
+  data: "Failed to upload dataset due to error: ",
+  result: "Error retrieving computation result: ",
+  "create-vm": "Error creating virtual machine: ",
+  "remove-vm": "Error removing virtual machine: ",
+  checksum: "Error computing hash: ",
+  keys: "Error generating keys: ",
+};
+
+/** Runs one command; never throws. */
+export async function run({ argv, env, signal, terminal }: RunOptions): Promise<Exit> {
+  let parsed: Parsed;
+  try {
+    parsed = parse(argv);
+  } catch (error) {
+    return fail(terminal(argv.includes("--json")), asCocosError(error), "cocos: ", false);
+  }
+  const output = terminal(parsed.globals.json);
+  const aborted = Promise.withResolvers<never>();
+  aborted.promise.catch(() => {});
+  const abort = () => aborted.reject(interrupted());
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    const work = dispatch(parsed, { terminal: output, env, signal });
+    try {
+      await Promise.race([work, aborted.promise]);
+    } catch (error) {
+      // Drafts are dropped by the work itself; it ends soon, because its calls are cancelled.
+      if (signal.aborted) await Promise.race([work.catch(() => {}), settled(CLEAN_UP_MS)]);
+      throw error;
+    }
+    return Exit.OK;
+  } catch (error) {
+    if (signal.aborted) return fail(output, interrupted(), "", false);
+    const prefix = PREFIX[parsed.command] ?? "cocos: ";
+    return fail(output, asCocosError(error), prefix, parsed.globals.verbose);
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
+
+/** Time an interrupted command has to drop what it was writing. */
+const CLEAN_UP_MS = 2_000;
+
+function settled(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    Deno.unrefTimer(setTimeout(resolve, ms));
+  });
+}
+
+function interrupted(): CocosError {
+  return new CocosError("cancelled", "Operation aborted by user!");
+}
+
+async function dispatch(parsed: Parsed, context: Context): Promise<void> {
+  const { terminal } = context;
+  switch (parsed.command) {
+    case "help":
+      return terminal.data(parsed.text.trimEnd(), { help: parsed.text });
+    case "version":
+      return terminal.data(VERSION, { version: VERSION });
+    case "completion": {
+      const script = (await import("./completion.ts")).completionScript(parsed.shell);
+      return terminal.data(script.trimEnd(), { completion: script });
+    }
+    case "cvms":
+      throw new CocosError("not-supported", "Cannot run the test server inside this program", {
+        hint: "Run `cocos-computations cvms …`; the launcher bin/cocos does so for `cocos cvms`.",
+      });
+    case "keys":
+      return await (await import("./keys.ts")).keys(parsed, context);
+    case "algo":
+      return await (await import("./algo.ts")).algo(parsed, context);
+    case "data":
+      return await (await import("./data.ts")).data(parsed, context);
+    case "result":
+      return await (await import("./result.ts")).result(parsed, context);
+    case "create-vm":
+      return await (await import("./vm.ts")).createVm(parsed, context);
+    case "remove-vm":
+      return await (await import("./vm.ts")).removeVm(parsed, context);
+    case "checksum":
+      return await (await import("./checksum.ts")).checksum(parsed, context);
+  }
+}
+
+/** Shows an error and gives its exit code. */
+function fail(output: Terminal, error: CocosError, prefix: string, verbose: boolean): Exit {
+  output.failure(prefix + error.message, prefix === "" ? {} : { after: "❌" });
+  if (error.hint !== undefined) output.say(`hint: ${error.hint}`);
+  const because = verbose ? causes(error.cause) : [];
+  for (const line of because) output.say(`cause: ${line}`);
+  output.result({
+    error: {
+      code: error.code,
+      message: error.message,
+      exit: error.exitCode,
+      ...(error.hint === undefined ? {} : { hint: error.hint }),
+      ...(because.length === 0 ? {} : { causes: because }),
+    },
+  });
+  return error.exitCode;
+}

@@ -1,0 +1,162 @@
+// What an upload sends: the bytes of a file, a directory's archive or a wheelhouse, in messages of
+// 1 MiB, made one at a time so that memory stays flat whatever the size.
+import {
+  byteOrder,
+  CocosError,
+  listDirectory,
+  messageOf,
+  zipEntries,
+  type ZipEntry,
+  zipSize,
+} from "../base/mod.ts";
+
+/** Bytes that are ready to be sent, and how many there will be. */
+export interface Payload {
+  readonly chunks: AsyncIterable<Uint8Array>;
+  readonly size: number;
+}
+
+/**
+ * A file's bytes.
+ *
+ * @throws {CocosError} `not-found`, `io` or `invalid-argument` for what is no regular file or empty.
+ */
+export async function filePayload(path: string): Promise<Payload> {
+  const info = await look(path);
+  if (!info.isFile) {
+    throw new CocosError(
+      "invalid-argument",
+      `Cannot upload ${JSON.stringify(path)} as it is not a regular file`,
+    );
+  }
+  if (info.size === 0) {
+    throw new CocosError(
+      "invalid-argument",
+      `Cannot upload ${JSON.stringify(path)} as it is empty`,
+    );
+  }
+  return { chunks: readFile(path), size: info.size };
+}
+
+/** A directory's archive, the same bytes that its checksum covers. */
+export async function directoryPayload(path: string): Promise<Payload> {
+  const entries = await listDirectory(path);
+  return { chunks: zipEntries(entries), size: zipSize(entries) };
+}
+
+/**
+ * A wheelhouse as an archive: `requirements.txt` and every `*.whl` of a directory, at top level.
+ *
+ * @param requirements Text file to send as requirements.txt; absent, the directory's own.
+ * @throws {CocosError} `not-found` without requirements, `invalid-argument` without wheels.
+ */
+export async function wheelhousePayload(
+  directory: string,
+  requirements: string | undefined,
+): Promise<Payload> {
+  const names: string[] = [];
+  try {
+    for await (const { name } of Deno.readDir(directory)) {
+      if (name.endsWith(".whl")) names.push(name);
+    }
+  } catch (cause) {
+    throw unreadable(directory, cause);
+  }
+  if (names.length === 0) {
+    throw new CocosError(
+      "invalid-argument",
+      `Cannot upload the wheelhouse ${JSON.stringify(directory)} as it has no *.whl file`,
+      { hint: "`pip download -r requirements.txt -d <directory>` fills one." },
+    );
+  }
+  const files: [string, string][] = [
+    ["requirements.txt", requirements ?? `${directory}/requirements.txt`],
+    ...names.sort(byteOrder).map((name) => [name, `${directory}/${name}`] as [string, string]),
+  ];
+  const entries: ZipEntry[] = [];
+  for (const [name, path] of files) {
+    const info = await look(path);
+    if (!info.isFile) {
+      throw new CocosError(
+        "invalid-argument",
+        `Cannot upload ${JSON.stringify(path)} as it is not a regular file`,
+      );
+    }
+    entries.push({
+      path,
+      name,
+      mode: 0o100644,
+      mtime: info.mtime ?? new Date(0),
+      size: info.size,
+    });
+  }
+  return { chunks: zipEntries(entries), size: zipSize(entries) };
+}
+
+/**
+ * Pieces of exactly `size` bytes, the last one shorter. Each is a buffer of its own: a message may
+ * still be on its way when the next is made.
+ */
+export async function* inChunks(
+  source: AsyncIterable<Uint8Array>,
+  size: number,
+): AsyncGenerator<Uint8Array> {
+  let chunk = new Uint8Array(size);
+  let filled = 0;
+  for await (let piece of source) {
+    while (piece.length > 0) {
+      const part = piece.subarray(0, size - filled);
+      chunk.set(part, filled);
+      filled += part.length;
+      piece = piece.subarray(part.length);
+      if (filled === size) {
+        yield chunk;
+        chunk = new Uint8Array(size);
+        filled = 0;
+      }
+    }
+  }
+  if (filled > 0) yield chunk.subarray(0, filled);
+}
+
+/** Last part of a path, as the Go programs send it: `data/` is `data`. */
+export function baseName(path: string): string {
+  const trimmed = path.replace(/\/+$/, "");
+  return trimmed.slice(trimmed.lastIndexOf("/") + 1);
+}
+
+/** `stat` whose failure names the path. */
+export async function look(path: string): Promise<Deno.FileInfo> {
+  try {
+    return await Deno.stat(path);
+  } catch (cause) {
+    throw unreadable(path, cause);
+  }
+}
+
+async function* readFile(path: string): AsyncGenerator<Uint8Array> {
+  const buffer = new Uint8Array(256 * 1024);
+  try {
+    using file = await Deno.open(path);
+    while (true) {
+      const count = await file.read(buffer);
+      if (count === null) return;
+      // inChunks copies before it asks for more, so one buffer is enough.
+      yield buffer.subarray(0, count);
+    }
+  } catch (cause) {
+    throw cause instanceof CocosError ? cause : unreadable(path, cause);
+  }
+}
+
+function unreadable(path: string, cause: unknown): CocosError {
+  return cause instanceof Deno.errors.NotFound
+    ? new CocosError(
+      "not-found",
+      `Cannot read ${JSON.stringify(path)}: no such file or directory`,
+      {
+        cause,
+      },
+    )
+    : new CocosError("io", `Cannot read ${JSON.stringify(path)}: ${messageOf(cause)}`, { cause });
+}
