@@ -147,8 +147,24 @@ export function zipDirectory(
   return zipEntries(walk(dir, ""));
 }
 
-/** Files of a directory in the order of {@linkcode zipDirectory}. */
-export async function* walk(dir: string, prefix: string): AsyncGenerator<ZipEntry> {
+/**
+ * The entries of {@linkcode zipDirectory}, to be counted before they are packed.
+ *
+ * @throws {CocosError} as {@linkcode zipDirectory}.
+ */
+export async function listDirectory(dir: string): Promise<ZipEntry[]> {
+  return await Array.fromAsync(walk(dir, ""));
+}
+
+/** Length in bytes of the archive of entries whose `size` is given and below 4 GiB each. */
+export function zipSize(entries: readonly ZipEntry[]): number {
+  return entries.reduce((sum, { name, size = 0 }) => {
+    const length = encoder.encode(name).length;
+    return sum + (30 + length + 9) + size + 16 + (46 + length + 9);
+  }, 22);
+}
+
+async function* walk(dir: string, prefix: string): AsyncGenerator<ZipEntry> {
   for (const child of await namesOf(dir)) {
     const path = `${dir}/${child}`;
     const name = prefix + child;
@@ -165,7 +181,13 @@ export async function* walk(dir: string, prefix: string): AsyncGenerator<ZipEntr
         { hint: "Remove it from the directory, or replace it by a regular file." },
       );
     }
-    yield { path, name, mode: info.mode ?? 0o100644, mtime: info.mtime ?? new Date(0) };
+    yield {
+      path,
+      name,
+      mode: info.mode ?? 0o100644,
+      mtime: info.mtime ?? new Date(0),
+      size: target.size,
+    };
   }
 }
 

@@ -5,7 +5,14 @@ import { createHash } from "node:crypto";
 import fc from "fast-check";
 import yauzl from "yauzl";
 import { CocosError } from "./errors.ts";
-import { byteOrder, zipDirectory, zipEntries, type ZipEntry } from "./zip.ts";
+import {
+  byteOrder,
+  listDirectory,
+  zipDirectory,
+  zipEntries,
+  type ZipEntry,
+  zipSize,
+} from "./zip.ts";
 
 async function collect(parts: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   return new Uint8Array(await new Response(ReadableStream.from(parts)).arrayBuffer());
@@ -70,6 +77,21 @@ Deno.test("zipDirectory() gives the golden archive of wire.md §5", async () => 
       "b314e28493eae9dab57ac4f0c6d887bddbbeb810e900d818395ace558e96516d",
     );
   });
+});
+
+Deno.test("zipSize() is the length of the archive of listDirectory()", async () => {
+  await inFolder(async (dir) => {
+    await golden(dir);
+    await file(`${dir}/é`, "three");
+    const entries = await listDirectory(dir);
+    assert.deepEqual(entries.map(({ name, size }) => [name, size]), [
+      ["a.txt", 6],
+      ["sub/b.csv", 8],
+      ["é", 5],
+    ]);
+    assert.equal(zipSize(entries), (await collect(zipEntries(entries))).length);
+  });
+  assert.equal(zipSize([]), 22);
 });
 
 Deno.test("zipDirectory() of an empty directory is the empty archive of 22 bytes", async () => {
