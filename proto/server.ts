@@ -1,29 +1,12 @@
 // The one place that makes gRPC servers. Every peer is hostile: limits before handlers, no input
 // ends the process, no error text that isn't ours.
-import { Buffer } from "node:buffer";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import net from "node:net";
 import tls from "node:tls";
-import type http2 from "node:http2";
-import type { EventEmitter } from "node:events";
-import {
-  Metadata,
-  Server,
-  ServerCredentials,
-  type ServerDuplexStream,
-  type ServerReadableStream,
-  type ServerUnaryCall,
-  type ServerWritableStream,
-  type ServiceDefinition,
-} from "@grpc/grpc-js";
-import {
-  create,
-  type DescMethod,
-  type DescService,
-  fromBinary,
-  toBinary,
-} from "@bufbuild/protobuf";
-import { asCocosError, CocosError, messageOf, Status } from "../base/mod.ts";
+import { Server, ServerCredentials } from "@grpc/grpc-js";
+import type { DescService } from "@bufbuild/protobuf";
+import { CocosError, messageOf } from "../base/mod.ts";
+import { adapt, type CallRecord, definitionOf } from "./_adapter.ts";
 import { guardServer } from "./_guard.ts";
 import { healthService } from "./health.ts";
 import {
@@ -32,17 +15,11 @@ import {
   IDLE_CONNECTION_MS,
   MAX_CONNECTIONS,
   MAX_MESSAGE_BYTES,
-  MAX_STATUS_TEXT,
   MAX_STREAMS,
 } from "./limits.ts";
-import {
-  type CallContext,
-  type Handlers,
-  type Headers,
-  pathOf,
-  type Protection,
-  type ServiceImpl,
-} from "./rpc.ts";
+import type { Handlers, Protection, ServiceImpl } from "./rpc.ts";
+
+export type { CallRecord } from "./_adapter.ts";
 
 /** Certificate and key of a server, PEM texts. */
 export interface TlsServer {
@@ -50,14 +27,6 @@ export interface TlsServer {
   readonly key: string;
   /** Certificates that sign the clients'; given, every client must show one (mTLS). */
   readonly clientCa?: string;
-}
-
-/** One finished call, for a log line or a metric. */
-export interface CallRecord {
-  readonly method: string;
-  readonly peer: string;
-  readonly ms: number;
-  readonly error?: CocosError;
 }
 
 /** Options of {@linkcode serve}. */
@@ -221,210 +190,4 @@ async function listen(listener: net.Server, { host, port }: ServeOptions): Promi
   }
   listener.removeListener("error", reject);
   listener.on("error", () => {});
-}
-
-/** grpc-js's description of a service; bytes stay bytes here, protobuf is read in the adapter. */
-function definitionOf(service: DescService): ServiceDefinition {
-  const bytes = (value: Uint8Array) =>
-    Buffer.from(value.buffer, value.byteOffset, value.byteLength);
-  return Object.fromEntries(service.methods.map((method) => [method.localName, {
-    path: pathOf(method),
-    requestStream: method.methodKind === "client_streaming" ||
-      method.methodKind === "bidi_streaming",
-    responseStream: method.methodKind === "server_streaming" ||
-      method.methodKind === "bidi_streaming",
-    requestSerialize: bytes,
-    requestDeserialize: bytes,
-    responseSerialize: bytes,
-    responseDeserialize: bytes,
-  }]));
-}
-
-type Call =
-  & (
-    | ServerUnaryCall<Uint8Array, Uint8Array>
-    | ServerReadableStream<Uint8Array, Uint8Array>
-    | ServerWritableStream<Uint8Array, Uint8Array>
-    | ServerDuplexStream<Uint8Array, Uint8Array>
-  )
-  & { metadata: Metadata };
-
-/** The grpc-js handler of one method: one wrapper, so that every call is guarded alike. */
-function adapt(
-  method: DescMethod,
-  handler: unknown,
-  protection: Protection,
-  onCall: ServeOptions["onCall"],
-) {
-  const path = pathOf(method);
-  const decode = (bytes: Uint8Array) => {
-    try {
-      return fromBinary(method.input, bytes);
-    } catch (cause) {
-      throw new CocosError("invalid-argument", `Cannot read ${method.input.typeName}`, { cause });
-    }
-  };
-  const encode = (init: unknown) =>
-    toBinary(method.output, create(method.output, init as Record<string, never>));
-
-  return (call: Call, callback?: (error: unknown, value?: Uint8Array) => void) => {
-    const started = performance.now();
-    const gone = new AbortController();
-    const events = call as EventEmitter;
-    events.on("cancelled", () => gone.abort(new CocosError("cancelled", "The peer has gone")));
-    events.on("error", () => gone.abort(new CocosError("cancelled", "The stream broke")));
-    const context = contextOf(call, path, protection, gone.signal);
-    const requests = () => readAll(call as ServerReadableStream<Uint8Array, Uint8Array>, decode);
-    const run = handler as (input: unknown, context: CallContext) => unknown;
-    const writer = call as ServerWritableStream<Uint8Array, Uint8Array>;
-
-    const finish = (error?: CocosError) => {
-      const ms = performance.now() - started;
-      const peer = context.peer;
-      onCall?.(
-        error === undefined ? { method: path, peer, ms } : { method: path, peer, ms, error },
-      );
-    };
-    const fail = (thrown: unknown) => {
-      const { error, status } = statusOf(thrown);
-      finish(error);
-      if (callback !== undefined) callback(status);
-      else writer.emit("error", status);
-    };
-    const answer = async () => {
-      switch (method.methodKind) {
-        case "unary": {
-          const request = decode((call as ServerUnaryCall<Uint8Array, Uint8Array>).request);
-          const value = encode(await run(request, context));
-          finish();
-          callback?.(null, value);
-          return;
-        }
-        case "client_streaming": {
-          const value = encode(await run(requests(), context));
-          finish();
-          callback?.(null, value);
-          return;
-        }
-        case "server_streaming":
-        case "bidi_streaming": {
-          const input = method.methodKind === "bidi_streaming"
-            ? requests()
-            : decode((writer as unknown as { request: Uint8Array }).request);
-          const messages = run(input, context) as AsyncIterable<unknown>;
-          await writeAll(writer, messages, encode, gone.signal);
-          finish();
-          writer.end();
-        }
-      }
-    };
-    answer().catch(fail);
-  };
-}
-
-function contextOf(
-  call: Call,
-  path: string,
-  protection: Protection,
-  signal: AbortSignal,
-): CallContext {
-  const headers: Headers = {
-    get: (key) => call.metadata.get(key).map((value) => value.toString()),
-  };
-  let sent = false;
-  return {
-    method: path,
-    metadata: headers,
-    peer: call.getPeer(),
-    security: protection,
-    signal,
-    delivered: delivered(call),
-    sendHeaders(values) {
-      if (sent) return;
-      sent = true;
-      const metadata = new Metadata();
-      for (const [key, value] of Object.entries(values)) metadata.set(key, value);
-      call.sendMetadata(metadata);
-    },
-  };
-}
-
-/** Whether the HTTP/2 stream under a call closes in good order. */
-function delivered(call: Call): Promise<boolean> {
-  const { stream } = (call as unknown as { call: { stream: http2.ServerHttp2Stream } }).call;
-  return new Promise((resolve) => {
-    let broken = false;
-    stream.once("aborted", () => broken = true);
-    stream.once("error", () => broken = true);
-    stream.once("close", () => {
-      resolve(!broken && stream.writableFinished && stream.rstCode === 0);
-    });
-  });
-}
-
-/** Messages of a peer's stream; a peer that has gone is a `cancelled` error, never an end. */
-async function* readAll(
-  call: ServerReadableStream<Uint8Array, Uint8Array>,
-  decode: (bytes: Uint8Array) => unknown,
-): AsyncGenerator<unknown> {
-  try {
-    for await (const bytes of call) yield decode(bytes as Uint8Array);
-  } catch (cause) {
-    if (cause instanceof CocosError) throw cause;
-    const status = (cause as { code?: unknown }).code;
-    if (status === Status.RESOURCE_EXHAUSTED) {
-      throw new CocosError("too-large", messageOf(cause), { cause });
-    }
-    throw new CocosError("cancelled", "The peer ended the stream early", { cause });
-  }
-  if (call.cancelled) throw new CocosError("cancelled", "The peer ended the stream early");
-}
-
-/** Writes messages with backpressure until they end or the peer has gone. */
-async function writeAll(
-  writer: ServerWritableStream<Uint8Array, Uint8Array>,
-  messages: AsyncIterable<unknown>,
-  encode: (init: unknown) => Uint8Array,
-  signal: AbortSignal,
-): Promise<void> {
-  const gone = Promise.withResolvers<never>();
-  gone.promise.catch(() => {});
-  const abort = () => gone.reject(signal.reason);
-  if (signal.aborted) abort();
-  signal.addEventListener("abort", abort, { once: true });
-  const iterator = messages[Symbol.asyncIterator]();
-  let whole = false;
-  try {
-    while (true) {
-      const next = await Promise.race([iterator.next(), gone.promise]);
-      if (next.done === true) {
-        whole = true;
-        return;
-      }
-      if (!writer.write(encode(next.value))) {
-        await Promise.race([
-          new Promise((resolve) => writer.once("drain", resolve)),
-          gone.promise,
-        ]);
-      }
-    }
-  } finally {
-    signal.removeEventListener("abort", abort);
-    // Not awaited: a handler that waits for the peer would never come back.
-    if (!whole) iterator.return?.().then(undefined, () => {});
-  }
-}
-
-/** What goes on the wire for a thrown value: our own errors as they are, others without detail. */
-function statusOf(thrown: unknown) {
-  const error = asCocosError(thrown);
-  const text = thrown instanceof CocosError ? error.message : "internal error";
-  return {
-    error,
-    status: {
-      code: error.status,
-      details: text.slice(0, MAX_STATUS_TEXT).toWellFormed(),
-      metadata: new Metadata(),
-    },
-  };
 }
