@@ -1,0 +1,246 @@
+// The whole recipe: packages → stage → bundles → caches → two layers → one image, measured.
+import { CocosError, messageOf } from "../base/mod.ts";
+import { bundle, checkDeno, commandLine, type Program } from "./_bundle.ts";
+import type { Entry } from "./_cpio.ts";
+import { entriesOf, folders, join, type Measured, writeLayer } from "./_image.ts";
+import { probeInitrd } from "./_initrd.ts";
+import { inputsDigest } from "./_inputs.ts";
+import { fetchPackages, fileSha256, formatLock, type Package, parseLock } from "./_packages.ts";
+import { parseOsRelease, type Recipe, recipeFor } from "./_recipe.ts";
+import { layOut, type Stage } from "./_stage.ts";
+import { warm } from "./_warm.ts";
+
+/** What to build, and where. All paths are absolute. */
+export interface BuildOptions {
+  /** Top of the source tree. */
+  readonly root: string;
+  /** Folder the image goes to. */
+  readonly out: string;
+  /** Programs to put in; the agent and the runner. */
+  readonly programs: readonly Program[];
+  /** Build although nothing changed. */
+  readonly force?: boolean;
+  /** Take the mirror's current packages and write their versions to the lock. */
+  readonly updateLock?: boolean;
+  /** Told each step, for people. */
+  readonly say: (line: string) => void;
+}
+
+/** What measurements.json says of an image. */
+export interface Measurements {
+  /** Digest of everything it was made from. */
+  readonly inputs: string;
+  readonly files: Record<string, Measured>;
+  readonly deno: { readonly version: string; readonly sha256: string };
+  /** Whether the programs' code caches are in the image. */
+  readonly warmed: boolean;
+  readonly packages: readonly {
+    name: string;
+    version: string;
+    sha256: string;
+    /** False when the pin was gone and the mirror's current version took its place. */
+    pinned: boolean;
+  }[];
+}
+
+/** Folders the guest mounts on or writes to. */
+const GUEST_FOLDERS = {
+  "cocos": 0o755,
+  "cocos/cache": 0o755,
+  "cocos/lib": 0o755,
+  "cocos/work": 0o755,
+  "dev": 0o755,
+  "etc": 0o755,
+  "proc": 0o555,
+  "root": 0o700,
+  "run": 0o755,
+  "sys": 0o555,
+  "tmp": 0o1777,
+  "var": 0o755,
+  "var/log": 0o755,
+  "var/log/cocos": 0o750,
+};
+
+/** Builds the image, or finds it built. */
+export async function buildImage(options: BuildOptions): Promise<Measurements> {
+  const { root, out, programs, say } = options;
+  checkDeno();
+  const machine = parseOsRelease(await Deno.readTextFile("/etc/os-release"));
+  const recipe = recipeFor(machine, Deno.build.arch);
+  const inputs = await inputsDigest(root, [recipe.id, JSON.stringify(programs)]);
+  if (options.force !== true && options.updateLock !== true) {
+    const built = await intact(out, inputs);
+    if (built !== undefined) return built;
+  }
+  const cache = `${root}/.cache/hal`;
+  await Deno.mkdir(`${cache}/tools`, { recursive: true });
+  await Deno.mkdir(out, { recursive: true });
+
+  const lockPath = `${root}/hal/packages.lock.json`;
+  const lock = parseLock(await Deno.readTextFile(lockPath));
+  const update = options.updateLock === true;
+  const packages = await fetchPackages(recipe, machine, lock, { cache, say }, update);
+  if (update) await Deno.writeTextFile(lockPath, formatLock({ ...lock, [recipe.id]: packages }));
+
+  const denoSha256 = await fileSha256(Deno.execPath()) ?? "";
+  const base = await baseLayer(root, cache, recipe, packages, denoSha256, say);
+  const top = `${cache}/top-${crypto.randomUUID()}`;
+  try {
+    await Deno.mkdir(top);
+    const { entries, warmed } = await topEntries(root, top, base.stage, programs, say);
+    say("image: writing");
+    await writeLayer(entries, `${top}/layer.gz`);
+    const kernel = packages.find(({ name }) => name.startsWith("linux-image-"));
+    if (kernel === undefined) throw new CocosError("not-found", "Cannot find the kernel package");
+    await Deno.writeFile(`${top}/probe.cpio`, await probeInitrd());
+    const files = {
+      "bzImage": await join(
+        [`${kernel.folder}/boot/vmlinuz-${kernel.name.slice("linux-image-".length)}`],
+        `${out}/bzImage`,
+      ),
+      "rootfs.cpio.gz": await join([base.layer, `${top}/layer.gz`], `${out}/rootfs.cpio.gz`),
+      "probe.cpio": await join([`${top}/probe.cpio`], `${out}/probe.cpio`),
+    };
+    const measurements: Measurements = {
+      inputs: update ? await inputsDigest(root, [recipe.id, JSON.stringify(programs)]) : inputs,
+      files,
+      deno: { version: Deno.version.deno, sha256: denoSha256 },
+      warmed,
+      packages: packages.map(({ name, version, sha256, pinned }) => ({
+        name,
+        version,
+        sha256,
+        pinned: pinned || update,
+      })),
+    };
+    await Deno.writeTextFile(
+      `${out}/measurements.json`,
+      `${JSON.stringify(measurements, null, 2)}\n`,
+    );
+    return measurements;
+  } finally {
+    await Deno.remove(top, { recursive: true });
+  }
+}
+
+/** The measurements of an image that is whole and made from these inputs. */
+async function intact(out: string, inputs: string): Promise<Measurements | undefined> {
+  let built: Measurements;
+  try {
+    built = JSON.parse(await Deno.readTextFile(`${out}/measurements.json`)) as Measurements;
+  } catch {
+    return undefined;
+  }
+  if (built.inputs !== inputs) return undefined;
+  for (const [name, { sha256 }] of Object.entries(built.files)) {
+    if (await fileSha256(`${out}/${name}`) !== sha256) return undefined;
+  }
+  return built;
+}
+
+/** The layer that follows from packages and Deno alone; kept until one of them changes. */
+async function baseLayer(
+  root: string,
+  cache: string,
+  recipe: Recipe,
+  packages: readonly Package[],
+  denoSha256: string,
+  say: (line: string) => void,
+): Promise<{ stage: Stage; layer: string }> {
+  const recipeSources = await Promise.all(
+    ["_stage.ts", "_modules.ts", "_image.ts", "_cpio.ts"].map((name) =>
+      Deno.readTextFile(`${root}/hal/${name}`)
+    ),
+  );
+  const key = (await sha256([
+    recipe.python,
+    denoSha256,
+    ...packages.map(({ sha256 }) => sha256),
+    ...recipeSources,
+  ])).slice(0, 16);
+  const linker = `${cache}/tools/ld-linux-x86-64.so.2`;
+  const folder = `${cache}/base-${key}`;
+  const stage = { root: `${folder}/stage`, linker, python: recipe.python };
+  const layer = `${folder}/layer.gz`;
+  try {
+    await Deno.stat(layer);
+    return { stage, layer };
+  } catch {
+    say("base: laying out packages, compiling Python's library");
+  }
+  for await (const { name } of Deno.readDir(cache)) {
+    if (name.startsWith("base-")) await Deno.remove(`${cache}/${name}`, { recursive: true });
+  }
+  await layOut(stage.root, linker, recipe.python, packages);
+  await Deno.copyFile(Deno.execPath(), `${stage.root}/cocos/bin/deno`);
+  await Deno.chmod(`${stage.root}/cocos/bin/deno`, 0o755);
+  say("base: compressing");
+  await writeLayer([
+    ...await entriesOf(stage.root),
+    { kind: "directory", path: "dev", mode: 0o755 },
+    { kind: "device", path: "dev/console", mode: 0o600, major: 5, minor: 1 },
+  ], layer);
+  return { stage, layer };
+}
+
+/** Our own layer: scripts, tables, programs, flags, code caches. */
+async function topEntries(
+  root: string,
+  top: string,
+  stage: Stage,
+  programs: readonly Program[],
+  say: (line: string) => void,
+): Promise<{ entries: Entry[]; warmed: boolean }> {
+  const bundles = `${top}/cocos`;
+  await Deno.mkdir(bundles);
+  say(`programs: bundling ${programs.map(({ name }) => name).join(" and ")}`);
+  for (const program of programs) await bundle(root, program, bundles);
+  let warmed = true;
+  say("programs: filling their code caches");
+  await Deno.writeTextFile(`${top}/environment`, "AGENT_CVM_GRPC_URL=10.0.2.2:7001\n");
+  try {
+    await Promise.all(
+      programs.map((program) =>
+        warm(stage, program, bundles, `${top}/environment`, `${bundles}/cache/${program.name}`)
+      ),
+    );
+  } catch (error) {
+    // Slower to start, otherwise the same: an unprivileged sandbox is not allowed everywhere.
+    say(`WARNING: no code caches, the guest starts later: ${messageOf(error)}`);
+    warmed = false;
+    for (const { name } of programs) {
+      await Deno.remove(`${bundles}/cache/${name}`, { recursive: true });
+      await Deno.mkdir(`${bundles}/cache/${name}`, { recursive: true });
+    }
+  }
+  const encoder = new TextEncoder();
+  const entries = [
+    ...folders(GUEST_FOLDERS),
+    ...await entriesOf(
+      `${root}/hal/overlay`,
+      "",
+      (path) => !path.startsWith("etc/") || /\/\d+$/.test(path),
+    ),
+    ...await entriesOf(bundles, "cocos", () => false),
+    ...programs.map((program): Entry => ({
+      kind: "file",
+      path: `cocos/lib/${program.name}.flags`,
+      mode: 0o644,
+      content: encoder.encode(commandLine(program).map((word) => `${word}\n`).join("")),
+    })),
+    {
+      kind: "link",
+      path: "etc/resolv.conf",
+      mode: 0o777,
+      target: "/run/cocos/resolv.conf",
+    } as const,
+  ];
+  // The overlay has some of the folders too; the table's mode is the one that counts.
+  const byPath = new Map(entries.reverse().map((entry) => [entry.path, entry]));
+  return { entries: [...byPath.values()], warmed };
+}
+
+async function sha256(words: readonly string[]): Promise<string> {
+  const bytes = new TextEncoder().encode(JSON.stringify(words));
+  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();
+}

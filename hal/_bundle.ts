@@ -1,0 +1,60 @@
+// The guest's two programs, each bundled to one file, and the flags each is started with.
+import { CocosError } from "../base/mod.ts";
+import { run } from "./_run.ts";
+
+/** The version of Deno the guest runs: Deno's channel binding and code cache depend on it. */
+export const DENO_VERSION = "2.9.6";
+
+/** One program of the guest. */
+export interface Program {
+  readonly name: "agent" | "runner";
+  /** Entrance in the source tree. */
+  readonly entry: string;
+  /** Arguments of the program. */
+  readonly args: readonly string[];
+  /** Permission flags, one a line of the start script's list. */
+  readonly rights: readonly string[];
+}
+
+/** Flags of every program: one measured file, nothing fetched, nothing asked. */
+const FIXED = [
+  "--no-prompt",
+  "--quiet",
+  "--cached-only",
+  "--no-remote",
+  "--no-npm",
+  "--no-config",
+  "--no-lock",
+  "--no-check",
+];
+
+/**
+ * Refuses a Deno of another version.
+ *
+ * @throws {CocosError} `not-supported` with the version found.
+ */
+export function checkDeno(version: string = Deno.version.deno): void {
+  if (version === DENO_VERSION) return;
+  throw new CocosError(
+    "not-supported",
+    `Cannot build the image with Deno ${version}: the guest is pinned to ${DENO_VERSION}`,
+    { hint: `Run the build with Deno ${DENO_VERSION}; it becomes the guest's.` },
+  );
+}
+
+/** Bundles a program to `<into>/<name>.js`. */
+export async function bundle(root: string, { name, entry }: Program, into: string): Promise<void> {
+  await run(
+    Deno.execPath(),
+    ["bundle", "--quiet", "--platform", "deno", "--frozen", "-o", `${into}/${name}.js`, entry],
+    { cwd: root, hint: "The program's own check must pass first: deno check agent runtimes" },
+  );
+}
+
+/** What follows `deno run` in the guest: fixed flags, rights, program, arguments. */
+export function commandLine({ name, rights, args }: Program): string[] {
+  for (const word of [...rights, ...args]) {
+    if (/[\0\n]/.test(word)) throw new RangeError("Cannot write a flag of two lines");
+  }
+  return [...FIXED, ...rights, `/cocos/${name}.js`, ...args];
+}
