@@ -4,6 +4,7 @@ import { asCocosError, CocosError, Exit, type Source } from "../base/mod.ts";
 import { causes } from "./advice.ts";
 import type { Context } from "./context.ts";
 import { parse, type Parsed, VERSION } from "./program.ts";
+import { type Peer, readSettings } from "./settings.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** What a run needs from its process. */
@@ -24,6 +25,15 @@ const PREFIX: Partial<Record<Parsed["command"], string>> = {
   "remove-vm": "Error removing virtual machine: ",
   checksum: "Error computing hash: ",
   keys: "Error generating keys: ",
+};
+
+/** The peer of each command that has one. */
+const PEER: Partial<Record<Parsed["command"], Peer>> = {
+  algo: "agent",
+  data: "agent",
+  result: "agent",
+  "create-vm": "manager",
+  "remove-vm": "manager",
 };
 
 /** Runs one command; never throws. */
@@ -73,6 +83,9 @@ function interrupted(): CocosError {
 
 async function dispatch(parsed: Parsed, context: Context): Promise<void> {
   const { terminal } = context;
+  // Wrong variables come first: the rights of everything else follow from them.
+  const peer = PEER[parsed.command];
+  if (peer !== undefined) readSettings(peer, context.env);
   switch (parsed.command) {
     case "help":
       return terminal.data(parsed.text.trimEnd(), { help: parsed.text });
