@@ -1,0 +1,93 @@
+// manager.ManagerService: the Go manager's methods, texts and log lines over the fleet. Callers are
+// whoever reaches the port, or holds a certificate where mutual TLS is on; every field is checked.
+import { CocosError, logger, messageOf, Status } from "../base/mod.ts";
+import { implement, ManagerService, type ServiceImpl } from "../proto/mod.ts";
+import type { Config } from "./config.ts";
+import { type Fleet, tookLine } from "./fleet.ts";
+import { readRequest } from "./request.ts";
+
+const log = logger("manager");
+
+/** Longest part of a caller's id that is repeated in a text or a log line. */
+const MAX_ID = 64;
+
+/** The service over a fleet. */
+export function managerService(
+  fleet: Pick<Fleet, "create" | "remove" | "has">,
+  config: Config,
+): ServiceImpl {
+  return implement(ManagerService, {
+    async createVm(request) {
+      let [id, port] = ["", ""];
+      return await logged(() => `Method CreateVM for id ${id} on port ${port}`, async () => {
+        const checked = readRequest(request, config.management.endpoint);
+        const vm = await fleet.create(checked);
+        [id, port] = [vm.id, String(vm.port)];
+        return { cvmId: id, forwardedPort: port };
+      });
+    },
+    async removeVm({ cvmId }) {
+      return await logged(() => `Method RemoveVM for vm ${shown(cvmId)}`, async () => {
+        await fleet.remove(cvmId);
+        return {};
+      });
+    },
+    async cVMInfo({ id }) {
+      return await logged(() => "Method ReturnCVMInfo for computation", () =>
+        Promise.resolve({
+          id,
+          ovmfVersion: config.ovmfVersion,
+          cpuNum: config.template.smp.count,
+          cpuType: config.template.cpu,
+          eosVersion: config.eosVersion,
+        }));
+    },
+    async attestationPolicy({ id }) {
+      return await logged(() => `Method FetchAttestation  for computation ${shown(id)}`, () => {
+        if (!fleet.has(id)) {
+          throw new CocosError("not-found", `computationId ${shown(id)} not found`, {
+            status: Status.UNKNOWN,
+          });
+        }
+        if (config.tee !== "none") {
+          throw new CocosError(
+            "not-supported",
+            "error while creating attestation policy : this manager makes no policies; compute the " +
+              "expected measurements from the files with the CLI",
+          );
+        }
+        // A plain VM has nothing to attest: the Go manager's answer is an empty policy.
+        return Promise.resolve({ id, info: new Uint8Array() });
+      });
+    },
+  });
+}
+
+async function logged<T>(what: () => string, work: () => Promise<T>): Promise<T> {
+  const started = performance.now();
+  try {
+    const result = await work();
+    log.info("{line}", { line: tookLine(what(), performance.now() - started) });
+    return result;
+  } catch (error) {
+    log.warn("{line}", { line: tookLine(what(), performance.now() - started, error) });
+    throw asAnswer(error);
+  }
+}
+
+/** An error that is ours goes out as it is; any other says what failed, without our folders. */
+function asAnswer(error: unknown): CocosError {
+  if (error instanceof CocosError) return error;
+  return new CocosError("io", `the VM could not be handled: ${systemText(messageOf(error))}`, {
+    cause: error,
+  });
+}
+
+/** Text of an operating-system error without the paths of this host (threats R7). */
+function systemText(text: string): string {
+  return text.replaceAll(/\/[^\s:'"]+/g, "<path>").slice(0, 200);
+}
+
+function shown(id: string): string {
+  return id.slice(0, MAX_ID).replaceAll(/[^A-Za-z0-9._-]/g, "?");
+}
