@@ -47,13 +47,13 @@ function guardSession(session: http2.ServerHttp2Session): void {
       windowStart = now;
       opened = 0;
     }
-    if (++opened > MAX_STREAM_RATE) {
-      try {
-        session.goaway(http2.constants.NGHTTP2_ENHANCE_YOUR_CALM);
-      } finally {
-        session.destroy();
-      }
+    if (++opened <= MAX_STREAM_RATE || session.destroyed) return;
+    try {
+      session.goaway(http2.constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    } catch {
+      // It went away in the meantime; what is left of it goes now.
     }
+    session.destroy();
   });
 }
 
