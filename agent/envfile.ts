@@ -74,14 +74,14 @@ export function readSmallFile(path: string, maxBytes: number): Uint8Array {
     using file = Deno.openSync(path, { read: true });
     const opened = file.statSync();
     if (opened.ino !== before.ino || opened.dev !== before.dev) throw bad("was replaced meanwhile");
-    const buffer = new Uint8Array(maxBytes + 1);
+    const buffer = new Uint8Array(before.size + 1);
     let length = 0;
     while (length < buffer.length) {
       const count = file.readSync(buffer.subarray(length));
       if (count === null) break;
       length += count;
     }
-    if (length > maxBytes) throw bad(`must have at most ${maxBytes} bytes`);
+    if (length > before.size) throw bad("grew meanwhile");
     return buffer.slice(0, length);
   } catch (cause) {
     if (cause instanceof CocosError) throw cause;

@@ -1,0 +1,162 @@
+// Takes an upload in: each byte is hashed while it is written to a fresh private file, so memory
+// stays flat and what was checked is what is kept (threats F-5, F-7). The uploader is not trusted.
+import { CocosError, hex, Sha3_256 } from "../base/mod.ts";
+import { reasonOf, removeAll } from "./work.ts";
+
+/** What is being taken in; the words are those of the Go agent's texts (wire.md §4.5). */
+export type What = "algorithm" | "requirements" | "dataset";
+
+/** Most messages without payload in one upload (threats G-14). */
+export const MAX_EMPTY_MESSAGES = 64;
+
+/** An uploader that sends nothing for this long is cut off (threats G-8). */
+export const IDLE_MS = 60_000;
+
+/** A file that is being received. Dispose it: unless it was kept, it is removed. */
+export class IncomingFile implements Disposable {
+  readonly path: string;
+  readonly what: What;
+  readonly #file: Deno.FsFile;
+  readonly #hash = new Sha3_256();
+  readonly #maxBytes: number;
+  #size = 0;
+  #open = true;
+  #kept = false;
+
+  /**
+   * Creates the file; it must not exist.
+   *
+   * @throws {CocosError} `io`.
+   */
+  constructor(path: string, what: What, maxBytes: number) {
+    this.path = path;
+    this.what = what;
+    this.#maxBytes = maxBytes;
+    try {
+      // createNew is O_EXCL: neither an existing file nor a link at that name is opened (F-2).
+      this.#file = Deno.openSync(path, { write: true, createNew: true, mode: 0o600 });
+    } catch (cause) {
+      throw new CocosError("io", `error creating ${what} file: ${reasonOf(cause)}`, { cause });
+    }
+  }
+
+  /** Bytes so far. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /**
+   * Adds bytes; they may be reused when the promise resolves.
+   *
+   * @throws {CocosError} `too-large`, before anything of the chunk is written, or `io`.
+   */
+  async write(chunk: Uint8Array): Promise<void> {
+    if (this.#size + chunk.length > this.#maxBytes) {
+      throw new CocosError(
+        "too-large",
+        `Cannot take the ${this.what}: it has more than ${this.#maxBytes} bytes`,
+      );
+    }
+    this.#size += chunk.length;
+    const written = this.#writeAll(chunk);
+    this.#hash.update(chunk);
+    await written;
+  }
+
+  async #writeAll(chunk: Uint8Array): Promise<void> {
+    try {
+      let rest = chunk;
+      while (rest.length > 0) rest = rest.subarray(await this.#file.write(rest));
+    } catch (cause) {
+      throw new CocosError("io", `error writing ${this.what} to file: ${reasonOf(cause)}`, {
+        cause,
+      });
+    }
+  }
+
+  /** Closes the file and gives the SHA3-256 of all bytes, lower-case hexadecimal. */
+  finish(): string {
+    this.#close();
+    return hex(this.#hash.digest());
+  }
+
+  /**
+   * Gives the finished file its place and mode; from now on it is not removed. Synchronous, so that
+   * no other call comes between the check before it and the rename.
+   *
+   * @throws {CocosError} `io`, also when the place is taken.
+   */
+  keep(place: string, mode: number): void {
+    try {
+      if (exists(place)) throw new Deno.errors.AlreadyExists();
+      Deno.chmodSync(this.path, mode);
+      Deno.renameSync(this.path, place);
+      this.#kept = true;
+    } catch (cause) {
+      throw new CocosError("io", `error creating ${this.what} file: ${reasonOf(cause)}`, { cause });
+    }
+  }
+
+  #close(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#file.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.#close();
+    if (!this.#kept) removeAll(this.path);
+  }
+}
+
+/** Whether something has this name, a dangling link included. */
+export function exists(path: string): boolean {
+  try {
+    Deno.lstatSync(path);
+    return true;
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return false;
+    throw cause;
+  }
+}
+
+/**
+ * Passes messages on until they end, the signal fires or the peer is silent for too long.
+ *
+ * @throws the signal's reason, or {@linkcode CocosError} `timeout`.
+ */
+export async function* watched<T>(
+  messages: AsyncIterable<T>,
+  signal: AbortSignal,
+  idleMs = IDLE_MS,
+): AsyncGenerator<T, void, undefined> {
+  const over = Promise.withResolvers<never>();
+  over.promise.catch(() => {});
+  const abort = () => over.reject(signal.reason);
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort, { once: true });
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const idle = () =>
+    over.reject(
+      new CocosError("timeout", `Cannot wait longer: nothing was received for ${idleMs} ms`),
+    );
+  const iterator = messages[Symbol.asyncIterator]();
+  let ended = false;
+  try {
+    while (true) {
+      timer = setTimeout(idle, idleMs);
+      const next = await Promise.race([iterator.next(), over.promise]);
+      clearTimeout(timer);
+      if (next.done === true) {
+        ended = true;
+        return;
+      }
+      yield next.value;
+    }
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", abort);
+    // Not awaited: an iterator that waits for a silent peer would never come back.
+    if (!ended) iterator.return?.().then(undefined, () => {});
+  }
+}

@@ -1,0 +1,113 @@
+import assert from "node:assert/strict";
+import { hex, sha3_256 } from "../base/mod.ts";
+import { IncomingFile, watched } from "./receive.ts";
+import { FakeTime } from "./_time.ts";
+
+async function inFolder(use: (dir: string) => Promise<void>): Promise<void> {
+  const dir = await Deno.makeTempDir();
+  try {
+    await use(dir);
+  } finally {
+    await Deno.remove(dir, { recursive: true });
+  }
+}
+
+const names = (dir: string) => [...Deno.readDirSync(dir)].map(({ name }) => name);
+
+Deno.test("IncomingFile hashes what it writes and keeps it by rename", async () => {
+  await inFolder(async (dir) => {
+    using file = new IncomingFile(`${dir}/in`, "dataset", 100);
+    assert.equal((Deno.statSync(`${dir}/in`).mode ?? 0) & 0o777, 0o600);
+    await file.write(new Uint8Array([1, 2]));
+    await file.write(new Uint8Array([3]));
+    assert.equal(file.finish(), hex(sha3_256(new Uint8Array([1, 2, 3]))));
+    file.keep(`${dir}/out`, 0o640);
+    file[Symbol.dispose]();
+    assert.deepEqual(names(dir), ["out"]);
+    assert.deepEqual([...await Deno.readFile(`${dir}/out`)], [1, 2, 3]);
+    assert.equal((Deno.statSync(`${dir}/out`).mode ?? 0) & 0o777, 0o640);
+  });
+});
+
+Deno.test("G-15 IncomingFile leaves nothing when it is dropped at any point", async () => {
+  await inFolder(async (dir) => {
+    for (let chunks = 0; chunks < 3; chunks++) {
+      using file = new IncomingFile(`${dir}/in`, "dataset", 100);
+      for (let i = 0; i < chunks; i++) await file.write(new Uint8Array(5));
+      if (chunks === 2) file.finish();
+      file[Symbol.dispose]();
+      assert.deepEqual(names(dir), []);
+    }
+  });
+});
+
+Deno.test("G-7 IncomingFile refuses the chunk that passes the limit before writing it", async () => {
+  await inFolder(async (dir) => {
+    using file = new IncomingFile(`${dir}/in`, "algorithm", 10);
+    await file.write(new Uint8Array(10));
+    await assert.rejects(file.write(new Uint8Array(1)), { code: "too-large" });
+    assert.equal(Deno.statSync(`${dir}/in`).size, 10);
+  });
+});
+
+Deno.test("F-2 IncomingFile opens no existing file or link and overwrites nothing", async () => {
+  await inFolder(async (dir) => {
+    await Deno.writeTextFile(`${dir}/victim`, "whole");
+    await Deno.symlink(`${dir}/victim`, `${dir}/link`);
+    await Deno.symlink(`${dir}/nowhere`, `${dir}/dangling`);
+    for (const name of ["victim", "link", "dangling"]) {
+      assert.throws(() => new IncomingFile(`${dir}/${name}`, "dataset", 10), {
+        code: "io",
+        message: "error creating dataset file: EEXIST",
+      });
+      using file = new IncomingFile(`${dir}/in`, "dataset", 10);
+      file.finish();
+      assert.throws(() => file.keep(`${dir}/${name}`, 0o640), { code: "io" });
+    }
+    assert.equal(await Deno.readTextFile(`${dir}/victim`), "whole");
+  });
+});
+
+Deno.test("F-6 IncomingFile names the reason of a failed write without the path", async () => {
+  await inFolder(async (dir) => {
+    using file = new IncomingFile(`${dir}/in`, "dataset", 1 << 30);
+    file.finish();
+    await assert.rejects(file.write(new Uint8Array(10)), {
+      code: "io",
+      message: "error writing dataset to file: BadResource",
+    });
+  });
+});
+
+Deno.test("G-8 watched() ends a silent stream, and one whose signal fires", async () => {
+  const silent = async function* () {
+    yield 1;
+    await new Promise(() => {});
+  };
+  {
+    using time = new FakeTime();
+    const stream = watched(silent(), new AbortController().signal, 60_000);
+    assert.equal((await stream.next()).value, 1);
+    const second = stream.next();
+    time.tick(60_000);
+    await assert.rejects(second, { code: "timeout" });
+    assert.equal(time.pending, 0);
+  }
+  const stop = new AbortController();
+  const stream = watched(silent(), stop.signal);
+  await stream.next();
+  const second = stream.next();
+  stop.abort(new Error("stopped"));
+  await assert.rejects(second, /stopped/);
+});
+
+Deno.test("watched() passes a stream on and leaves no timer", async () => {
+  using time = new FakeTime();
+  const numbers = async function* () {
+    yield* [1, 2, 3];
+  };
+  const seen: number[] = [];
+  for await (const each of watched(numbers(), new AbortController().signal)) seen.push(each);
+  assert.deepEqual(seen, [1, 2, 3]);
+  assert.equal(time.pending, 0);
+});
