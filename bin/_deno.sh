@@ -10,33 +10,39 @@ fail() {
   exit 1
 }
 
+# Whether $1 is a Deno of the pinned version.
 is_our_deno() {
   case "$("$1" --version 2>/dev/null)" in "deno $DENO_VERSION "*) return 0 ;; esac
   return 1
 }
 
-# Sets DENO to a binary of the pinned version: COCOS_DENO, PATH, an earlier find, or npm's.
+# Sets DENO to the binary of the pinned version: COCOS_DENO, an earlier find, PATH, or npm's.
 find_deno() {
   remembered=$root/.cache/deno-path
-  if [ -n "${COCOS_DENO:-}" ] && [ -x "$COCOS_DENO" ]; then
-    DENO=$COCOS_DENO
-  elif command -v deno >/dev/null 2>&1 && is_our_deno deno; then
-    DENO=$(command -v deno)
-  else
+  DENO=${COCOS_DENO:-}
+  if [ -z "$DENO" ] || [ ! -x "$DENO" ]; then
     DENO=
     [ ! -r "$remembered" ] || IFS= read -r DENO <"$remembered" || DENO=
-    if [ -z "$DENO" ] || [ ! -x "$DENO" ]; then
-      command -v npx >/dev/null 2>&1 ||
-        fail "Deno $DENO_VERSION is not on PATH, and neither is npx to fetch it" \
-          "install Node.js, or put Deno $DENO_VERSION on PATH or into COCOS_DENO"
+  fi
+  if [ -z "$DENO" ] || [ ! -x "$DENO" ]; then
+    if command -v deno >/dev/null 2>&1 && is_our_deno deno; then
+      set_deno deno
+    elif command -v npx >/dev/null 2>&1; then
       echo "fetching Deno $DENO_VERSION ..." >&2
-      DENO=$(npx -y "deno@$DENO_VERSION" eval 'console.log(Deno.execPath())' 2>/dev/null) &&
-        [ -x "$DENO" ] ||
-        fail "Deno $DENO_VERSION could not be fetched through npx" "try: npx -y deno@$DENO_VERSION --version"
-      mkdir -p "$root/.cache" && printf '%s\n' "$DENO" >"$remembered"
+      set_deno npx -y "deno@$DENO_VERSION"
+    else
+      fail "Deno $DENO_VERSION is not on PATH, and neither is npx to fetch it" \
+        "install Node.js, or put Deno $DENO_VERSION on PATH"
     fi
   fi
   export COCOS_DENO="$DENO"
+}
+
+# set_deno COMMAND...: asks a Deno, or a wrapper around one, where its binary is; remembers that.
+set_deno() {
+  DENO=$("$@" eval 'console.log(Deno.execPath())' 2>/dev/null) && [ -x "$DENO" ] ||
+    fail "Deno $DENO_VERSION could not be started" "try: $* --version"
+  { mkdir -p "$root/.cache" && printf '%s\n' "$DENO" >"$remembered"; } 2>/dev/null || :
 }
 
 # Fetches the locked packages once per lock file; afterwards nothing is fetched at run time.
