@@ -1,0 +1,45 @@
+// launch: --allow-env=HOST,PORT,SERVER_CERT,SERVER_KEY,SERVER_CA_CERTS,CLIENT_CA_CERTS,LOG_LEVEL,COMPUTATIONS_HOST,COMPUTATIONS_PORT,COMPUTATIONS_SERVER_CERT,COMPUTATIONS_SERVER_KEY,COMPUTATIONS_SERVER_CA_CERTS,COMPUTATIONS_CLIENT_CA_CERTS,COMPUTATIONS_LOG_LEVEL --allow-read
+// Prints the rights the server needs, one flag a line: its own address and the files its computation
+// names. It opens the computation file and nothing else; wherever that is, hence the read right.
+import { CocosError, formatEndpoint } from "../base/mod.ts";
+import { type Invocation, readInvocation } from "./config.ts";
+import { type ComputationPlan, filesOf, readPlan } from "./plan.ts";
+
+/** Flags for a server of this plan. */
+export function rights(
+  { settings, origin }: Invocation & { command: "serve" },
+  plan: ComputationPlan | undefined,
+): string[] {
+  const { host, port, serverCert, serverKey, clientCa } = settings;
+  const read = [
+    ...(origin.kind === "file" ? [origin.path] : []),
+    ...(plan === undefined ? [] : filesOf(plan)),
+    ...[serverCert, serverKey, clientCa].filter((path) => path !== ""),
+  ];
+  return [
+    ...(read.length === 0 ? [] : [`--allow-read=${[...new Set(read)].map(whole).join(",")}`]),
+    `--allow-net=${formatEndpoint({ host, port })}`,
+  ];
+}
+
+/** A path that is one item of a permission list. */
+function whole(path: string): string {
+  if (path.includes(",") || path.includes("\n")) {
+    throw new CocosError("invalid-argument", `Cannot grant read on ${JSON.stringify(path)}`);
+  }
+  return path;
+}
+
+if (import.meta.main) {
+  const argv = Deno.args[0] === "--" ? Deno.args.slice(1) : Deno.args;
+  try {
+    const invocation = readInvocation(argv, (name) => Deno.env.get(name));
+    if (invocation.command === "serve") {
+      // A computation that can't be read gives no files; the server then reports why.
+      const plan = await readPlan(invocation.origin).catch(() => undefined);
+      for (const each of rights(invocation, plan)) console.log(each);
+    }
+  } catch {
+    // The server itself meets the same mistake, and reports it with its exit code.
+  }
+}

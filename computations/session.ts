@@ -1,0 +1,204 @@
+// The session with one agent (wire.md §4.4): the manifest goes out, logs and events come in. The
+// agent is not trusted here: what it says is printed and believed about nothing else.
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { CocosError, type Logger, messageOf } from "../base/mod.ts";
+import type { CallContext, cvms } from "../proto/mod.ts";
+import { type Computation, manifestChunks } from "./manifest.ts";
+
+type FromAgent = cvms.ClientStreamMessage;
+type ToAgent = MessageInitShape<typeof cvms.ServerStreamMessageSchema>;
+
+/** States in which an agent wants a manifest. */
+const WAITING = new Set(["Idle", "ReceivingManifest"]);
+
+/** Time an agent has to say its state before the manifest is sent anyway. */
+export const STATE_ANSWER_MS = 5_000;
+
+/** Longest text of an agent that is printed, in characters; the wire's pieces have 500 bytes. */
+const MAX_TEXT = 4_096;
+
+/** The sessions of one computation. */
+export class Sessions {
+  readonly #computation: Computation;
+  readonly #log: Logger;
+  readonly #stateAnswerMs: number;
+  /** Whether some agent has accepted the manifest, so that a new connection may be its again. */
+  #accepted = false;
+
+  constructor(computation: Computation, log: Logger, stateAnswerMs = STATE_ANSWER_MS) {
+    this.#computation = computation;
+    this.#log = log;
+    this.#stateAnswerMs = stateAnswerMs;
+  }
+
+  /**
+   * Handler of `cvms.Service/Process`. The first agent gets the manifest at once. After one has
+   * accepted it, a new connection is asked for its state first: an agent that came back has the
+   * manifest, and would answer a second one with a warning.
+   */
+  async *process(messages: AsyncIterable<FromAgent>, call: CallContext): AsyncGenerator<ToAgent> {
+    const { id } = this.#computation;
+    const { peer } = call;
+    const states = new Turnstile<string>();
+    this.#log.debug(`received who am on ip address ${printablePeer(peer)}`);
+    const reading = this.#read(messages, peer, states).finally(() => states.close());
+    reading.catch(() => {});
+    try {
+      let wanted = true;
+      if (this.#accepted) {
+        yield { message: { case: "agentStateReq", value: { id } } };
+        const state = await states.next(this.#stateAnswerMs);
+        wanted = state === undefined || WAITING.has(state);
+        if (states.closed) wanted = false;
+      }
+      if (wanted) {
+        for (const value of manifestChunks(this.#computation)) {
+          yield { message: { case: "runReqChunks", value } };
+        }
+        this.#log.info("manifest sent", {
+          peer,
+          computation_id: id,
+          bytes: this.#computation.manifest.length,
+          sha3_256: this.#computation.digest,
+        });
+      } else {
+        this.#log.info("agent has the manifest already", { peer, computation_id: id });
+      }
+      await reading;
+      this.#log.info("agent disconnected", { peer });
+    } catch (error) {
+      this.#log.info("agent disconnected", { peer, reason: messageOf(error) });
+      if (!(error instanceof CocosError && error.code === "cancelled")) throw error;
+    }
+  }
+
+  async #read(
+    messages: AsyncIterable<FromAgent>,
+    peer: string,
+    states: Turnstile<string>,
+  ): Promise<void> {
+    for await (const { message } of messages) {
+      switch (message.case) {
+        case "agentLog":
+          this.#agentLog(message.value, peer);
+          break;
+        case "agentEvent":
+          this.#agentEvent(message.value, peer);
+          break;
+        case "runRes":
+          this.#runResponse(message.value, peer);
+          break;
+        case "agentStateRes":
+          this.#log.info("agent state", { peer, state: cut(message.value.state) });
+          states.put(message.value.state);
+          break;
+        case "stopComputationRes":
+          this.#log.info("computation stopped", {
+            peer,
+            computation_id: cut(message.value.computationId),
+            error: cut(message.value.message),
+          });
+          break;
+        case "vTPMattestationReport":
+        case "azureAttestationToken":
+          this.#log.info("agent evidence", {
+            peer,
+            kind: message.case,
+            bytes: message.value.file.length,
+            certificate_serial: cut(message.value.certSerialNumber),
+          });
+          break;
+        case undefined:
+          this.#log.warn("agent sent a message of no known kind", { peer });
+          break;
+      }
+    }
+  }
+
+  #agentLog(value: cvms.AgentLog, peer: string): void {
+    const properties = {
+      peer,
+      computation_id: cut(value.computationId),
+      text: cut(value.message),
+      at: timeText(value.timestamp),
+    };
+    switch (value.level) {
+      case "ERROR":
+        return this.#log.error("agent log", properties);
+      case "WARN":
+        return this.#log.warn("agent log", properties);
+      case "INFO":
+        return this.#log.info("agent log", properties);
+      default:
+        return this.#log.debug("agent log", properties);
+    }
+  }
+
+  #agentEvent(value: cvms.AgentEvent, peer: string): void {
+    const details = new TextDecoder().decode(value.details.subarray(0, MAX_TEXT));
+    this.#log.info("agent event", {
+      peer,
+      computation_id: cut(value.computationId),
+      event: cut(value.eventType),
+      status: cut(value.status),
+      originator: cut(value.originator),
+      at: timeText(value.timestamp),
+      ...(details === "" ? {} : { details }),
+    });
+  }
+
+  #runResponse({ computationId, error }: cvms.RunResponse, peer: string): void {
+    const properties = { peer, computation_id: cut(computationId) };
+    if (error !== "") {
+      this.#log.error("agent refused the manifest", { ...properties, error: cut(error) });
+      return;
+    }
+    if (computationId === this.#computation.id) this.#accepted = true;
+    this.#log.info("agent accepted the manifest", properties);
+  }
+}
+
+/** Values handed from the reading side to the one that waits for them. */
+class Turnstile<T> {
+  #waiting: ((value: T | undefined) => void) | undefined;
+  closed = false;
+
+  put(value: T): void {
+    this.#waiting?.(value);
+  }
+
+  close(): void {
+    this.closed = true;
+    this.#waiting?.(undefined);
+  }
+
+  /** The next value; nothing after `ms` or when the other side has closed. */
+  async next(ms: number): Promise<T | undefined> {
+    if (this.closed) return undefined;
+    const { promise, resolve } = Promise.withResolvers<T | undefined>();
+    this.#waiting = resolve;
+    const timer = setTimeout(() => resolve(undefined), ms);
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+      this.#waiting = undefined;
+    }
+  }
+}
+
+function cut(text: string): string {
+  return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}…` : text;
+}
+
+/** A peer as grpc-js gives it; braces would be read as placeholders by the log. */
+function printablePeer(peer: string): string {
+  return peer.replaceAll(/[{}]/g, "");
+}
+
+/** RFC 3339 text of a timestamp an agent sent; nothing for one that is no time. */
+function timeText(at: { seconds: bigint; nanos: number } | undefined): string {
+  if (at === undefined) return "";
+  const ms = Number(at.seconds) * 1000 + Math.trunc(at.nanos / 1e6);
+  return Number.isFinite(ms) && Math.abs(ms) < 8.64e15 ? new Date(ms).toISOString() : "";
+}
