@@ -1,14 +1,21 @@
 // The whole recipe: packages → stage → bundles → caches → two layers → one image, measured.
-import { CocosError, messageOf } from "../base/mod.ts";
+import { CocosError } from "../base/mod.ts";
 import { bundle, checkDeno, commandLine, type Program } from "./_bundle.ts";
 import type { Entry } from "./_cpio.ts";
 import { entriesOf, folders, join, type Measured, writeLayer } from "./_image.ts";
 import { probeInitrd } from "./_initrd.ts";
 import { inputsDigest } from "./_inputs.ts";
-import { fetchPackages, fileSha256, formatLock, type Package, parseLock } from "./_packages.ts";
+import {
+  fetchPackages,
+  fileSha256,
+  formatLock,
+  type Package,
+  parseLock,
+  unpackLinker,
+} from "./_packages.ts";
 import { parseOsRelease, type Recipe, recipeFor } from "./_recipe.ts";
-import { layOut, type Stage } from "./_stage.ts";
-import { warm } from "./_warm.ts";
+import { layOut, links, type Stage } from "./_stage.ts";
+import { sandboxRefusal, warm } from "./_warm.ts";
 
 /** What to build, and where. All paths are absolute. */
 export interface BuildOptions {
@@ -20,6 +27,8 @@ export interface BuildOptions {
   readonly programs: readonly Program[];
   /** Build although nothing changed. */
   readonly force?: boolean;
+  /** Lay the packages out anew too, beside the kept base layer: a proof that it comes out the same. */
+  readonly fresh?: boolean;
   /** Take the mirror's current packages and write their versions to the lock. */
   readonly updateLock?: boolean;
   /** Told each step, for people. */
@@ -67,26 +76,34 @@ export async function buildImage(options: BuildOptions): Promise<Measurements> {
   checkDeno();
   const machine = parseOsRelease(await Deno.readTextFile("/etc/os-release"));
   const recipe = recipeFor(machine, Deno.build.arch);
-  const inputs = await inputsDigest(root, [recipe.id, JSON.stringify(programs)]);
-  if (options.force !== true && options.updateLock !== true) {
-    const built = await intact(out, inputs);
-    if (built !== undefined) return built;
-  }
+  const digest = () => inputsDigest(root, [recipe.id, Deno.version.deno, JSON.stringify(programs)]);
+  const update = options.updateLock === true;
+  const mayKeep = options.force !== true && options.fresh !== true && !update;
+  const before = mayKeep ? await intact(out, await digest()) : undefined;
+  if (before !== undefined) return before;
+
   const cache = `${root}/.cache/hal`;
   await Deno.mkdir(`${cache}/tools`, { recursive: true });
   await Deno.mkdir(out, { recursive: true });
+  // One build at a time: another one's result may be just what is wanted.
+  using guard = await Deno.open(`${cache}/lock`, { create: true, write: true });
+  await guard.lock(true);
+  const meanwhile = mayKeep ? await intact(out, await digest()) : undefined;
+  if (meanwhile !== undefined) return meanwhile;
 
   const lockPath = `${root}/hal/packages.lock.json`;
   const lock = parseLock(await Deno.readTextFile(lockPath));
-  const update = options.updateLock === true;
   const packages = await fetchPackages(recipe, machine, lock, { cache, say }, update);
   if (update) await Deno.writeTextFile(lockPath, formatLock({ ...lock, [recipe.id]: packages }));
+  const inputs = await digest();
 
+  const linker = await unpackLinker(packages, { cache, say });
   const denoSha256 = await fileSha256(Deno.execPath()) ?? "";
-  const base = await baseLayer(root, cache, recipe, packages, denoSha256, say);
   const top = `${cache}/top-${crypto.randomUUID()}`;
   try {
     await Deno.mkdir(top);
+    const fresh = options.fresh === true ? `${top}/base` : undefined;
+    const base = await baseLayer({ root, cache, linker, recipe, packages, denoSha256, say, fresh });
     const { entries, warmed } = await topEntries(root, top, base.stage, programs, say);
     say("image: writing");
     await writeLayer(entries, `${top}/layer.gz`);
@@ -102,7 +119,7 @@ export async function buildImage(options: BuildOptions): Promise<Measurements> {
       "probe.cpio": await join([`${top}/probe.cpio`], `${out}/probe.cpio`),
     };
     const measurements: Measurements = {
-      inputs: update ? await inputsDigest(root, [recipe.id, JSON.stringify(programs)]) : inputs,
+      inputs,
       files,
       deno: { version: Deno.version.deno, sha256: denoSha256 },
       warmed,
@@ -140,12 +157,17 @@ async function intact(out: string, inputs: string): Promise<Measurements | undef
 
 /** The layer that follows from packages and Deno alone; kept until one of them changes. */
 async function baseLayer(
-  root: string,
-  cache: string,
-  recipe: Recipe,
-  packages: readonly Package[],
-  denoSha256: string,
-  say: (line: string) => void,
+  { root, cache, linker, recipe, packages, denoSha256, say, fresh }: {
+    readonly root: string;
+    readonly cache: string;
+    readonly linker: string;
+    readonly recipe: Recipe;
+    readonly packages: readonly Package[];
+    readonly denoSha256: string;
+    readonly say: (line: string) => void;
+    /** A folder to lay it out in anew, whatever is kept. */
+    readonly fresh: string | undefined;
+  },
 ): Promise<{ stage: Stage; layer: string }> {
   const recipeSources = await Promise.all(
     ["_stage.ts", "_modules.ts", "_image.ts", "_cpio.ts"].map((name) =>
@@ -155,28 +177,29 @@ async function baseLayer(
   const key = (await sha256([
     recipe.python,
     denoSha256,
-    ...packages.map(({ sha256 }) => sha256),
+    ...packages.map((each) => each.sha256),
     ...recipeSources,
   ])).slice(0, 16);
-  const linker = `${cache}/tools/ld-linux-x86-64.so.2`;
-  const folder = `${cache}/base-${key}`;
+  const folder = fresh ?? `${cache}/base-${key}`;
   const stage = { root: `${folder}/stage`, linker, python: recipe.python };
   const layer = `${folder}/layer.gz`;
-  try {
-    await Deno.stat(layer);
-    return { stage, layer };
-  } catch {
-    say("base: laying out packages, compiling Python's library");
+  if (fresh === undefined) {
+    if (await fileSha256(layer) !== undefined) return { stage, layer };
+    const old = (await Array.fromAsync(Deno.readDir(cache))).map(({ name }) => name);
+    for (const name of old.filter((each) => each.startsWith("base-"))) {
+      await Deno.remove(`${cache}/${name}`, { recursive: true });
+    }
   }
-  for await (const { name } of Deno.readDir(cache)) {
-    if (name.startsWith("base-")) await Deno.remove(`${cache}/${name}`, { recursive: true });
-  }
+  say("base: laying out packages, compiling Python's library");
   await layOut(stage.root, linker, recipe.python, packages);
   await Deno.copyFile(Deno.execPath(), `${stage.root}/cocos/bin/deno`);
   await Deno.chmod(`${stage.root}/cocos/bin/deno`, 0o755);
   say("base: compressing");
   await writeLayer([
     ...await entriesOf(stage.root),
+    ...Object.entries(links(recipe.python)).map(([path, target]): Entry => (
+      { kind: "link", path, mode: 0o777, target }
+    )),
     { kind: "directory", path: "dev", mode: 0o755 },
     { kind: "device", path: "dev/console", mode: 0o600, major: 5, minor: 1 },
   ], layer);
@@ -195,23 +218,23 @@ async function topEntries(
   await Deno.mkdir(bundles);
   say(`programs: bundling ${programs.map(({ name }) => name).join(" and ")}`);
   for (const program of programs) await bundle(root, program, bundles);
-  let warmed = true;
   say("programs: filling their code caches");
-  await Deno.writeTextFile(`${top}/environment`, "AGENT_CVM_GRPC_URL=10.0.2.2:7001\n");
-  try {
+  const environment = `${top}/environment`;
+  await Deno.writeTextFile(environment, "AGENT_CVM_GRPC_URL=10.0.2.2:7001\n");
+  const refused = await sandboxRefusal(stage);
+  const warmed = refused === undefined;
+  for (const { name } of programs) {
+    await Deno.mkdir(`${bundles}/cache/${name}`, { recursive: true });
+  }
+  if (warmed) {
     await Promise.all(
       programs.map((program) =>
-        warm(stage, program, bundles, `${top}/environment`, `${bundles}/cache/${program.name}`)
+        warm(stage, program, bundles, environment, `${bundles}/cache/${program.name}`)
       ),
     );
-  } catch (error) {
-    // Slower to start, otherwise the same: an unprivileged sandbox is not allowed everywhere.
-    say(`WARNING: no code caches, the guest starts later: ${messageOf(error)}`);
-    warmed = false;
-    for (const { name } of programs) {
-      await Deno.remove(`${bundles}/cache/${name}`, { recursive: true });
-      await Deno.mkdir(`${bundles}/cache/${name}`, { recursive: true });
-    }
+  } else {
+    // Slower to start, otherwise the same.
+    say(`WARNING: no code caches, the guest starts later: ${refused}`);
   }
   const encoder = new TextEncoder();
   const entries = [

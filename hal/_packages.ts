@@ -47,16 +47,16 @@ export function parseLock(text: string): Lock {
   return lock;
 }
 
-/** Lock text with its entries in order, one pin a line. */
+/** Lock text with recipes and names in order. */
 export function formatLock(lock: Lock): string {
-  const recipes = Object.entries(lock).sort(([a], [b]) => a < b ? -1 : 1).map(([id, pins]) => {
-    const lines = [...pins].sort((a, b) => a.name < b.name ? -1 : 1).map(
-      ({ name, version, sha256 }) =>
-        `    { "name": "${name}", "version": "${version}", "sha256": "${sha256}" }`,
-    );
-    return `  "${id}": [\n${lines.join(",\n")}\n  ]`;
-  });
-  return `{\n${recipes.join(",\n")}\n}\n`;
+  const byKey = (a: string, b: string) => a < b ? -1 : 1;
+  const ordered = Object.entries(lock).sort(([a], [b]) => byKey(a, b)).map(([id, pins]) => [
+    id,
+    [...pins].sort((a, b) => byKey(a.name, b.name)).map(
+      ({ name, version, sha256 }) => ({ name, version, sha256 }),
+    ),
+  ]);
+  return `${JSON.stringify(Object.fromEntries(ordered), null, 2)}\n`;
 }
 
 /** Where a package manager keeps what. */
@@ -217,6 +217,17 @@ export async function fileSha256(path: string): Promise<string | undefined> {
   const hash = createHash("sha256");
   for await (const chunk of file.readable) hash.update(chunk);
   return hash.digest("hex");
+}
+
+/**
+ * Unpacks the C library once more at a fixed place and answers its dynamic linker. dpkg-deb writes
+ * it, since Deno lets no process write a program that it may run.
+ */
+export async function unpackLinker(packages: readonly Package[], shelf: Shelf): Promise<string> {
+  const libc = packages.find(({ name }) => name === "libc6");
+  if (libc === undefined) throw new CocosError("not-found", "Cannot find the package libc6");
+  await run("dpkg-deb", ["-x", debPath(shelf, libc.sha256), `${shelf.cache}/tools`]);
+  return `${shelf.cache}/tools/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2`;
 }
 
 async function unpackAll(

@@ -68,12 +68,28 @@ export const SYSTEM_APPLETS = ["acpid", "init", "poweroff", "reboot", "swapoff",
 /** A stage in progress: its folder and the linker that may be run. */
 export interface Stage {
   readonly root: string;
-  /** Copy of the packages' dynamic linker at a fixed path (the only program run from the cache). */
+  /** The packages' dynamic linker at a fixed path, the only program run from the cache. */
   readonly linker: string;
   readonly python: string;
 }
 
-/** Lays the packages out under `root`. */
+/** Symbolic links of the image: path → target. (Deno makes none on disk without all rights.) */
+export function links(python: string): Record<string, string> {
+  return {
+    "bin": "usr/bin",
+    "sbin": "usr/sbin",
+    "lib": "usr/lib",
+    "lib64": "usr/lib64",
+    [`usr/lib64/${LINKER}`]: `../lib/x86_64-linux-gnu/${LINKER}`,
+    "usr/bin/python3": python,
+    ...Object.fromEntries(APPLETS.map((applet) => [`usr/bin/${applet}`, "busybox"])),
+    ...Object.fromEntries(
+      SYSTEM_APPLETS.map((applet) => [`usr/sbin/${applet}`, "../bin/busybox"]),
+    ),
+  };
+}
+
+/** Lays the packages out under `root`: folders and files; {@linkcode links} come on top. */
 export async function layOut(
   root: string,
   linker: string,
@@ -88,32 +104,20 @@ export async function layOut(
   const stage = { root, linker, python };
   for (
     const folder of [
-      ...["usr/bin", "usr/sbin", LIBRARIES, "usr/lib64", "usr/lib/modules", "cocos/bin"],
+      ...["usr/bin", "usr/sbin", LIBRARIES, "usr/lib/modules", "cocos/bin"],
       "usr/lib/python3/dist-packages",
+      "usr/lib64",
     ]
   ) {
     await Deno.mkdir(`${root}/${folder}`, { recursive: true });
   }
-  for (const name of ["bin", "sbin", "lib", "lib64"]) {
-    await Deno.symlink(`usr/${name}`, `${root}/${name}`);
-  }
   for (const name of ["libc6", ...LIBRARY_PACKAGES]) {
-    for await (const path of walk(of(name))) {
-      const match = /^(?:usr\/)?lib\/x86_64-linux-gnu\/([^/]+\.so(?:\.[0-9.]+)?)$/.exec(path);
-      const file = match?.[1];
-      if (file === undefined || (name === "libc6" && !LIBC.has(file))) continue;
-      await copy(`${of(name)}/${path}`, `${root}/${LIBRARIES}/${file}`);
+    for (const [file, source] of await libraries(of(name))) {
+      if (name === "libc6" && !LIBC.has(file)) continue;
+      await copy(source, `${root}/${LIBRARIES}/${file}`);
     }
   }
-  await Deno.symlink(`../lib/x86_64-linux-gnu/${LINKER}`, `${root}/usr/lib64/${LINKER}`);
-  await Deno.remove(linker).catch(() => {});
-  await copy(`${root}/${LIBRARIES}/${LINKER}`, linker);
-
   await copy(`${of("busybox-static")}/bin/busybox`, `${root}/usr/bin/busybox`);
-  for (const applet of APPLETS) await Deno.symlink("busybox", `${root}/usr/bin/${applet}`);
-  for (const applet of SYSTEM_APPLETS) {
-    await Deno.symlink("../bin/busybox", `${root}/usr/sbin/${applet}`);
-  }
   await copy(`${of("bubblewrap")}/usr/bin/bwrap`, `${root}/cocos/bin/bwrap`);
   await copy(`${of("util-linux")}/usr/bin/setpriv`, `${root}/cocos/bin/setpriv`);
   await layOutPython(stage, of);
@@ -127,11 +131,15 @@ async function layOutPython(stage: Stage, of: (name: string) => string): Promise
     for await (const path of walk(of(name))) {
       if (!path.startsWith(`usr/lib/${python}/`)) continue;
       if (PYTHON_WITHOUT.some((pattern) => pattern.test(`/${path}`))) continue;
-      await copy(`${of(name)}/${path}`, `${root}/${path}`);
+      const source = `${of(name)}/${path}`;
+      // A link here leads to a file of the package before it, which is laid out already.
+      const from = (await Deno.lstat(source)).isSymlink
+        ? `${root}/${path.slice(0, path.lastIndexOf("/"))}/${await Deno.readLink(source)}`
+        : source;
+      await copy(from, `${root}/${path}`);
     }
   }
   await copy(`${of(`${python}-minimal`)}/usr/bin/${python}`, `${root}/usr/bin/${python}`);
-  await Deno.symlink(python, `${root}/usr/bin/python3`);
   const wheels = `${of("python3-pip-whl")}/usr/share/python-wheels`;
   const wheel = (await Array.fromAsync(Deno.readDir(wheels))).find(({ name }) =>
     name.startsWith("pip-")
@@ -197,14 +205,29 @@ export async function runPython({ root, linker, python }: Stage, args: string[])
   );
 }
 
-/** Copies a file or a link, making the folders above it. */
-export async function copy(from: string, to: string): Promise<void> {
+/** Copies a file's content, making the folders above it. */
+async function copy(from: string, to: string): Promise<void> {
   await Deno.mkdir(to.slice(0, to.lastIndexOf("/")), { recursive: true });
-  if ((await Deno.lstat(from)).isSymlink) {
-    await Deno.symlink(await Deno.readLink(from), to);
-  } else {
-    await Deno.copyFile(from, to);
+  await Deno.copyFile(from, to);
+}
+
+/**
+ * Shared libraries of a package, by the name programs link to. Where `libz.so.1` is a link to
+ * `libz.so.1.2.13`, the image has the file under the first name and needs no second one.
+ */
+async function libraries(folder: string): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  const linked = new Set<string>();
+  for await (const path of walk(folder)) {
+    const file = /^(?:usr\/)?lib\/x86_64-linux-gnu\/([^/]+\.so(?:\.[0-9.]+)?)$/.exec(path)?.[1];
+    if (file === undefined) continue;
+    found.set(file, `${folder}/${path}`);
+    if ((await Deno.lstat(`${folder}/${path}`)).isSymlink) {
+      linked.add(await Deno.readLink(`${folder}/${path}`));
+    }
   }
+  for (const file of linked) found.delete(file);
+  return found;
 }
 
 /** Paths of all files and links beneath a folder, relative to it, sorted. */

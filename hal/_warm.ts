@@ -1,12 +1,34 @@
 // Deno's code caches for the guest, made by starting each program once in a sandbox that looks like
 // the guest: same paths, same flags. It saves the guest about a second and a half of compiling.
 import { DatabaseSync } from "node:sqlite";
+import { messageOf } from "../base/mod.ts";
 import { commandLine, type Program } from "./_bundle.ts";
 import { run } from "./_run.ts";
 import type { Stage } from "./_stage.ts";
 
 /** Long enough for a start on a busy machine; the program is then told to end. */
 const START_SECONDS = 4;
+
+/** The sandbox's arguments up to what is special to one program. */
+function sandbox({ root }: Stage): string[] {
+  return [
+    ...["--library-path", `${root}/usr/lib/x86_64-linux-gnu`, `${root}/cocos/bin/bwrap`],
+    ...["--unshare-all", "--die-with-parent", "--new-session", "--clearenv"],
+    ...["--ro-bind", `${root}/usr`, "/usr", "--ro-bind", `${root}/cocos/bin`, "/cocos/bin"],
+    ...["--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib"],
+    ...["--symlink", "usr/lib/x86_64-linux-gnu", "/lib64", "--proc", "/proc", "--dev", "/dev"],
+  ];
+}
+
+/** Why this machine does not let us make a sandbox, or undefined where it does. */
+export async function sandboxRefusal(stage: Stage): Promise<string | undefined> {
+  try {
+    await run(stage.linker, [...sandbox(stage), "/usr/bin/busybox", "true"], { clearEnv: true });
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
+}
 
 /**
  * Starts a program of the guest and keeps the caches it leaves in `into`.
@@ -15,24 +37,20 @@ const START_SECONDS = 4;
  * matter, only what Deno compiled until then.
  */
 export async function warm(
-  { root, linker }: Stage,
+  stage: Stage,
   program: Program,
   bundles: string,
   environment: string,
   into: string,
 ): Promise<void> {
-  await Deno.mkdir(into, { recursive: true });
+  const { linker } = stage;
   const { name } = program;
   const grant = "10.0.2.2:7001";
   const words = commandLine(program).map((word) =>
     word.startsWith("--allow-net=") ? `${word},${grant}` : word
   );
   await run(linker, [
-    ...["--library-path", `${root}/usr/lib/x86_64-linux-gnu`, `${root}/cocos/bin/bwrap`],
-    ...["--unshare-all", "--die-with-parent", "--new-session", "--clearenv"],
-    ...["--ro-bind", `${root}/usr`, "/usr", "--ro-bind", `${root}/cocos/bin`, "/cocos/bin"],
-    ...["--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib"],
-    ...["--symlink", "usr/lib64", "/lib64", "--proc", "/proc", "--dev", "/dev"],
+    ...sandbox(stage),
     ...["--tmpfs", "/tmp", "--tmpfs", "/run", "--tmpfs", "/cocos/work"],
     ...["--dir", "/run/cocos/agent", "--dir", "/run/cocos/certs", "--dir", "/run/cocos/evidence"],
     ...["--dir", "/run/cocos/cgroup/cocos", "--ro-bind", environment],
@@ -44,24 +62,45 @@ export async function warm(
     ...['busybox timeout -s INT "$@" || true', "warm", String(START_SECONDS)],
     ...["/cocos/bin/deno", "run", ...words],
   ], { clearEnv: true });
-  for (const junk of ["npm", "node_compat_bin", "gen", "remote", "deps", "dl"]) {
-    await Deno.remove(`${into}/${junk}`, { recursive: true }).catch(() => {});
+  const files = (await Array.fromAsync(Deno.readDir(into))).map((entry) => entry.name);
+  const caches = files.filter((file) => /_cache_v\d+$/.test(file));
+  for (const file of caches) await rewrite(`${into}/${file}`);
+  for (const file of files.filter((each) => !caches.includes(each))) {
+    await Deno.remove(`${into}/${file}`, { recursive: true }).catch(ignoreAbsent);
   }
-  for await (const { name: file } of Deno.readDir(into)) {
-    if (!/_cache_v\d+$/.test(file)) continue;
-    compact(`${into}/${file}`);
-  }
-  const rest = (await Array.fromAsync(Deno.readDir(into))).filter(({ name: file }) =>
-    /-(wal|shm|journal)$/.test(file)
-  );
-  for (const { name: file } of rest) await Deno.remove(`${into}/${file}`);
 }
 
-/** The same rows always give the same file: no journal, no free pages, no trace of the order. */
-function compact(path: string): void {
-  const database = new DatabaseSync(path);
-  database.exec("PRAGMA wal_checkpoint(TRUNCATE)");
-  database.exec("PRAGMA journal_mode=DELETE");
-  database.exec("VACUUM");
-  database.close();
+function ignoreAbsent(error: unknown): void {
+  if (!(error instanceof Deno.errors.NotFound)) throw error;
+}
+
+/**
+ * Writes a database anew, tables and rows in order: the same rows always give the same file, with
+ * no journal, no free pages and no trace of the order they came in. (VACUUM attaches a database,
+ * which Deno refuses to a process without all rights.)
+ */
+async function rewrite(path: string): Promise<void> {
+  const before = new DatabaseSync(path);
+  const after = new DatabaseSync(`${path}.new`);
+  const tables = before.prepare(
+    "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND sql IS NOT NULL ORDER BY name",
+  ).all() as { name: string; sql: string }[];
+  after.exec("BEGIN");
+  for (const { name, sql } of tables) {
+    after.exec(sql);
+    const select = before.prepare(`SELECT * FROM "${name}" ORDER BY 1, 2`);
+    select.setReadBigInts(true);
+    for (const row of select.iterate()) {
+      const values = Object.values(row as Record<string, string | bigint | Uint8Array>);
+      const places = values.map(() => "?").join(", ");
+      after.prepare(`INSERT INTO "${name}" VALUES (${places})`).run(...values);
+    }
+  }
+  after.exec("COMMIT");
+  after.close();
+  before.close();
+  for (const suffix of ["-wal", "-shm", "-journal"]) {
+    await Deno.remove(`${path}${suffix}`).catch(ignoreAbsent);
+  }
+  await Deno.rename(`${path}.new`, path);
 }

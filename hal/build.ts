@@ -13,6 +13,7 @@ Builds the image of the confidential VM from packages of this machine's mirrors.
   --out DIR      folder for bzImage, rootfs.cpio.gz, probe.cpio, measurements.json
                  (default build/hal)
   --force        build although nothing changed
+  --fresh        --force, and lay out the packages anew instead of using the kept layer
   --update-lock  take the current packages and write them to hal/packages.lock.json
 `;
 
@@ -30,6 +31,7 @@ async function main(argv: string[]): Promise<number> {
       options: {
         out: { type: "string", default: `${root}/build/hal` },
         force: { type: "boolean", default: false },
+        fresh: { type: "boolean", default: false },
         "update-lock": { type: "boolean", default: false },
         help: { type: "boolean", short: "h" },
       },
@@ -44,6 +46,7 @@ async function main(argv: string[]): Promise<number> {
       out: resolve(values.out),
       programs: [AGENT, RUNNER],
       force: values.force,
+      fresh: values.fresh,
       updateLock: values["update-lock"],
       say,
     });
