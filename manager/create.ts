@@ -158,15 +158,15 @@ async function withPort(
     consoleFile: `${dir}/console.log`,
     onStderr: stderrLog(id),
   });
+  const vm = RunningVm.spawned(id, spec.qmpSocket, child);
   undo.defer(async () => {
     child.kill();
     await child.ended;
+    await vm.release();
     await removeAll(spec.qmpSocket);
   });
   step("spawn", id);
 
-  const vm = RunningVm.spawned(id, spec.qmpSocket, child);
-  undo.defer(() => vm.release());
   await vm.confirm();
   step("confirm", id);
 

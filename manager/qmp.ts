@@ -140,16 +140,20 @@ export class Qmp implements AsyncDisposable {
         text += decoder.decode(chunk.subarray(0, count), { stream: true });
         let end: number;
         while ((end = text.indexOf("\n")) >= 0) {
-          if (end > MAX_LINE) break;
+          if (end > MAX_LINE) throw new TypeError(`a line over ${MAX_LINE} characters`);
           this.#take(text.slice(0, end));
           text = text.slice(end + 1);
         }
-        if (text.length > MAX_LINE) break;
+        if (text.length > MAX_LINE) throw new TypeError(`a line over ${MAX_LINE} characters`);
       }
-    } catch {
-      // A broken connection and a line that is no QMP end the session alike.
-    } finally {
       this.#end();
+    } catch (cause) {
+      // A broken connection is an end like any other; a line that is no QMP is not.
+      this.#end(
+        cause instanceof SyntaxError || cause instanceof TypeError
+          ? new CocosError("data-loss", "What answers there does not speak QMP", { cause })
+          : undefined,
+      );
     }
   }
 
@@ -170,11 +174,11 @@ export class Qmp implements AsyncDisposable {
     }
   }
 
-  #end(): void {
+  #end(why: CocosError = gone()): void {
     if (!this.#open) return;
     this.#open = false;
     this.#connection.close();
-    for (const each of this.#pending.values()) each.reject(gone());
+    for (const each of this.#pending.values()) each.reject(why);
     this.#pending.clear();
     this.#closed.resolve();
   }

@@ -11,9 +11,6 @@ export const GREETING_MS = 20_000;
 /** How long QEMU may take to answer, or to end after `quit`. */
 export const ANSWER_MS = 3_000;
 
-/** How long an adopted QEMU may refuse connections before it counts as gone. */
-const RECONNECT_MS = 500;
-
 /** How long a killed child may take to vanish. */
 const KILL_MS = 3_000;
 
@@ -74,7 +71,7 @@ export class RunningVm {
       throw endedEarly(end, child.stderr());
     });
     died?.catch(() => {});
-    const greeted = this.#connect(timeoutMs, stop.signal);
+    const greeted = this.#connect(timeoutMs, stop.signal, true);
     greeted.catch(() => {});
     try {
       await (died === undefined ? greeted : Promise.race([greeted, died]));
@@ -86,7 +83,8 @@ export class RunningVm {
     }
   }
 
-  async #connect(timeoutMs: number, signal: AbortSignal): Promise<void> {
+  /** With `retry`, waits for a socket that is still to be made; else one look is enough. */
+  async #connect(timeoutMs: number, signal?: AbortSignal, retry = false): Promise<void> {
     const deadline = performance.now() + timeoutMs;
     for (;;) {
       const left = deadline - performance.now();
@@ -96,15 +94,15 @@ export class RunningVm {
           await qmp[Symbol.asyncDispose]();
           throw error;
         });
-        if (identity.uuid !== this.id || signal.aborted) {
+        if (identity.uuid !== this.id || signal?.aborted === true) {
           await qmp[Symbol.asyncDispose]();
           throw new CocosError("internal", `The QEMU on ${this.socket} is not VM ${this.id}`);
         }
         this.#use(qmp);
         return;
       } catch (error) {
-        const again = error instanceof CocosError && error.code === "unavailable";
-        if (!again || left <= 0 || signal.aborted) throw error;
+        const missing = error instanceof CocosError && error.code === "unavailable";
+        if (!retry || !missing || left <= 0 || signal?.aborted === true) throw error;
       }
       await pause(RETRY_MS, signal);
     }
@@ -115,9 +113,10 @@ export class RunningVm {
     qmp.closed.then(async () => {
       this.#qmp = undefined;
       if (this.child !== undefined || this.#released) return;
-      // A broken connection alone is no proof: QEMU closes a client that it can't follow.
+      // A broken connection alone is no proof: QEMU closes a client that it can't follow. But it
+      // listens on its socket until its end.
       try {
-        await this.#connect(RECONNECT_MS, new AbortController().signal);
+        await this.#connect(ANSWER_MS);
       } catch (error) {
         if (error instanceof CocosError && error.code === "unavailable") {
           this.#gone.resolve(undefined);
@@ -153,7 +152,7 @@ export class RunningVm {
   /** Sends a command; false when QEMU can't be asked. A QEMU that quits may close before it answers. */
   async #ask(command: string): Promise<boolean> {
     try {
-      if (this.#qmp === undefined) await this.#connect(ANSWER_MS, new AbortController().signal);
+      if (this.#qmp === undefined) await this.#connect(ANSWER_MS);
       await this.#qmp?.execute(command, {}, ANSWER_MS);
       return true;
     } catch (error) {
@@ -191,15 +190,15 @@ function endedEarly(end: ProcessEnd, stderr: readonly string[]): CocosError {
   );
 }
 
-function pause(ms: number, signal: AbortSignal): Promise<void> {
+function pause(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(done, ms);
     function done() {
       clearTimeout(timer);
-      signal.removeEventListener("abort", done);
+      signal?.removeEventListener("abort", done);
       resolve();
     }
-    signal.addEventListener("abort", done);
-    if (signal.aborted) done();
+    signal?.addEventListener("abort", done);
+    if (signal?.aborted === true) done();
   });
 }
