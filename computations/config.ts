@@ -54,6 +54,7 @@ const COMMON = {
   host: { value: true, help: "address to listen on, before the variable" },
   port: { value: true, help: "port to listen on, before the variable" },
   help: { value: false, help: "print this" },
+  h: { value: false, help: "the same" },
 } as const satisfies Record<string, FlagSpec>;
 
 const FILE_FLAGS = {
@@ -129,7 +130,7 @@ export function readInvocation(argv: readonly string[], env: Source): Invocation
   const flags = attempt(() =>
     cvms ? parseFlags(argv.slice(1), CVMS_FLAGS) : parseFlags(argv, FILE_FLAGS)
   ) as Flags<keyof typeof CVMS_FLAGS | keyof typeof FILE_FLAGS> | undefined;
-  if (flags?.help !== undefined) return { command: "help", text: HELP };
+  if (flags?.help !== undefined || flags?.h !== undefined) return { command: "help", text: HELP };
   if (flags?.version !== undefined) return { command: "version" };
   const settings = attempt(() => readServer(cvms ? "" : "COMPUTATIONS_", flags ?? {}, env));
   const origin = flags === undefined

@@ -1,14 +1,18 @@
-// launch: --allow-env=HOST,PORT,SERVER_CERT,SERVER_KEY,SERVER_CA_CERTS,CLIENT_CA_CERTS,LOG_LEVEL,COMPUTATIONS_HOST,COMPUTATIONS_PORT,COMPUTATIONS_SERVER_CERT,COMPUTATIONS_SERVER_KEY,COMPUTATIONS_SERVER_CA_CERTS,COMPUTATIONS_CLIENT_CA_CERTS,COMPUTATIONS_LOG_LEVEL --allow-read
+// launch: --allow-env=HOST,PORT,SERVER_CERT,SERVER_KEY,SERVER_CA_CERTS,CLIENT_CA_CERTS,LOG_LEVEL,COMPUTATIONS_HOST,COMPUTATIONS_PORT,COMPUTATIONS_SERVER_CERT,COMPUTATIONS_SERVER_KEY,COMPUTATIONS_SERVER_CA_CERTS,COMPUTATIONS_CLIENT_CA_CERTS,COMPUTATIONS_LOG_LEVEL --allow-read --allow-run=getent
 // Prints the rights the server needs, one flag a line: its own address and the files its computation
 // names. It opens the computation file and nothing else; wherever that is, hence the read right.
 import { CocosError, formatEndpoint } from "../base/mod.ts";
 import { type Invocation, readInvocation } from "./config.ts";
 import { type ComputationPlan, filesOf, readPlan } from "./plan.ts";
 
+/** Addresses of a host name. */
+export type Resolve = (host: string) => readonly string[];
+
 /** Flags for a server of this plan. */
 export function rights(
   { settings, origin }: Invocation & { command: "serve" },
   plan: ComputationPlan | undefined,
+  resolve: Resolve,
 ): string[] {
   const { host, port, serverCert, serverKey, clientCa } = settings;
   const read = [
@@ -18,8 +22,14 @@ export function rights(
   ];
   return [
     ...(read.length === 0 ? [] : [`--allow-read=${[...new Set(read)].map(whole).join(",")}`]),
-    `--allow-net=${formatEndpoint({ host, port })}`,
+    `--allow-net=${hostsOf(host, resolve).map((each) => formatEndpoint({ host: each, port }))}`,
   ];
+}
+
+/** A name is looked up before it is listened on, so its addresses are granted with it. */
+function hostsOf(host: string, resolve: Resolve): string[] {
+  if (/^[0-9.]+$/.test(host) || host.includes(":")) return [host];
+  return [host, ...host === "localhost" ? ["127.0.0.1", "::1"] : resolve(host)];
 }
 
 /** A path that is one item of a permission list. */
@@ -30,6 +40,19 @@ function whole(path: string): string {
   return path;
 }
 
+/** Asks the system's resolver; an unknown name gives no address, and listening fails by itself. */
+function getent(host: string): string[] {
+  const { success, stdout } = new Deno.Command("getent", {
+    args: ["ahosts", host],
+    stdout: "piped",
+    stderr: "null",
+  }).outputSync();
+  if (!success) return [];
+  const lines = new TextDecoder().decode(stdout).split("\n");
+  const addresses = lines.map((line) => line.split(" ")[0] ?? "");
+  return [...new Set(addresses.filter((address) => /^[0-9A-Fa-f.:]+$/.test(address)))];
+}
+
 if (import.meta.main) {
   const argv = Deno.args[0] === "--" ? Deno.args.slice(1) : Deno.args;
   try {
@@ -37,7 +60,7 @@ if (import.meta.main) {
     if (invocation.command === "serve") {
       // A computation that can't be read gives no files; the server then reports why.
       const plan = await readPlan(invocation.origin).catch(() => undefined);
-      for (const each of rights(invocation, plan)) console.log(each);
+      for (const each of rights(invocation, plan, getent)) console.log(each);
     }
   } catch {
     // The server itself meets the same mistake, and reports it with its exit code.
