@@ -75,7 +75,7 @@ async function readRecords(
       records.set(entry.name, undefined);
       if (error instanceof CocosError && error.cause instanceof Deno.errors.NotFound) continue;
       const to = await folder.setAside(`${path}/vm.json`, entry.name, now);
-      log.warn("set aside a bad record: {error}", { error: messageOf(error), cvm: entry.name, to });
+      log.with({ cvm: entry.name, to }).warn`set aside a bad record: ${messageOf(error)}`;
     }
   }
   return records;
@@ -148,9 +148,7 @@ async function take(
   const vm = RunningVm.adopted(identity.uuid, socket, qmp);
   if (record?.stage === "creating") {
     // Its caller never got the id: nobody else will ever remove it.
-    await vm.stop(0).catch((error) =>
-      log.error("{error}", { error: messageOf(error), cvm: vm.id })
-    );
+    await vm.stop(0).catch((error) => log.with({ cvm: vm.id }).error`${messageOf(error)}`);
     await removeAll(socket);
     log.warn("ended a VM whose creation was interrupted", { cvm: vm.id });
     return undefined;

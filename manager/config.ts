@@ -255,7 +255,11 @@ function resolve(
   const certFile = v.MANAGER_GRPC_SERVER_CERT;
   const keyFile = v.MANAGER_GRPC_SERVER_KEY;
   return {
-    listen: { host: v.MANAGER_GRPC_HOST, port: v.MANAGER_GRPC_PORT },
+    // Deno grants addresses, not what a name resolves to; and a listener wants one address anyway.
+    listen: {
+      host: v.MANAGER_GRPC_HOST === "localhost" ? "127.0.0.1" : v.MANAGER_GRPC_HOST,
+      port: v.MANAGER_GRPC_PORT,
+    },
     tls: certFile === undefined || keyFile === undefined
       ? undefined
       : { certFile, keyFile, clientCaFile: v.MANAGER_GRPC_CLIENT_CA_CERTS },

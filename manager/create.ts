@@ -15,6 +15,7 @@ const log = logger("manager");
 
 /** Names of the steps, in order. */
 export const STEPS = [
+  "image",
   "port",
   "folder",
   "certificates",
@@ -35,6 +36,7 @@ export interface Workshop {
   readonly folder: StateFolder;
   readonly ports: Ports;
   readonly accel: () => Promise<"kvm" | "tcg">;
+  readonly checkImage: () => Promise<void>;
   readonly now: () => number;
   /** Told of each finished step; what it throws is a failure of that step. */
   readonly step: (step: Step, id: string) => void;
@@ -60,6 +62,8 @@ export async function createVm(
   id: string,
   request: VmRequest,
 ): Promise<Made> {
+  await shop.checkImage();
+  shop.step("image", id);
   const taken: number[] = [];
   try {
     for (let tries = 1;; tries++) {
@@ -73,7 +77,7 @@ export async function createVm(
           throw error;
         }
         taken.push(port);
-        log.warn("another program took port {port} first, trying the next", { port });
+        log.warn`another program took port ${port} first, trying the next`;
       }
     }
   } finally {
@@ -152,7 +156,7 @@ async function withPort(
   await writeJson(`${dir}/vm.json`, record);
   step("record", id);
 
-  log.info("starting QEMU: {command}", { command: shellText(command), cvm: id });
+  log.with({ cvm: id }).info`starting QEMU: ${shellText(command)}`;
   await removeAll(spec.qmpSocket); // left by a QEMU that was killed; a live one would hold the port
   const child = spawnQemu(command, {
     consoleFile: `${dir}/console.log`,
@@ -187,10 +191,9 @@ function stderrLog(id: string): (line: string) => void {
   return (line) => {
     if (line === "" || left === 0) return;
     left--;
-    const properties = { line, cvm: id };
-    if (/warning: TCG doesn't support requested feature/.test(line)) {
-      log.debug("QEMU: {line}", properties);
-    } else if (/[Ee]rror/.test(line)) log.error("QEMU: {line}", properties);
-    else log.warn("QEMU: {line}", properties);
+    const to = log.with({ cvm: id });
+    if (/warning: TCG doesn't support requested feature/.test(line)) to.debug`QEMU: ${line}`;
+    else if (/[Ee]rror/.test(line)) to.error`QEMU: ${line}`;
+    else to.warn`QEMU: ${line}`;
   };
 }

@@ -18,6 +18,8 @@ export interface FleetOptions {
   readonly config: Config;
   /** Which accelerator VMs use; asked at each creation, answered once the probe is done. */
   readonly accel: () => Promise<"kvm" | "tcg">;
+  /** Throws where the image isn't what its builder made; asked at each creation. */
+  readonly checkImage?: () => Promise<void>;
   readonly clock?: Clock;
   /** Told of each finished step of a creation. */
   readonly step?: (step: Step, id: string) => void;
@@ -115,9 +117,10 @@ export class Fleet implements AsyncDisposable {
         folder: this.#folder,
         ports: this.#ports,
         accel: this.#options.accel,
+        checkImage: this.#options.checkImage ?? (() => Promise.resolve()),
         now: () => this.#clock.now(),
         step: (step, of) => {
-          log.debug("creation: {step} done", { step, cvm: of });
+          log.with({ cvm: of }).debug`creation: ${step} done`;
           this.#options.step?.(step, of);
         },
       },
@@ -171,7 +174,7 @@ export class Fleet implements AsyncDisposable {
     const removals = this.list().map(({ id }) => this.remove(id));
     for (const result of await Promise.allSettled(removals)) {
       if (result.status === "rejected") {
-        log.error("a VM could not be removed: {error}", { error: messageOf(result.reason) });
+        log.error`a VM could not be removed: ${messageOf(result.reason)}`;
       }
     }
   }
@@ -204,8 +207,7 @@ export class Fleet implements AsyncDisposable {
     if (this.#closed) return;
     this.remove(place.id).then(
       () => log.info("Successfully removed VM after TTL expiry", { cvm: place.id }),
-      (error) =>
-        log.error("a VM outlived its TTL: {error}", { error: messageOf(error), cvm: place.id }),
+      (error) => log.with({ cvm: place.id }).error`a VM outlived its TTL: ${messageOf(error)}`,
     );
   }
 
@@ -216,23 +218,18 @@ export class Fleet implements AsyncDisposable {
       code: end.code,
       ...(end.signal === undefined ? {} : { signal: end.signal }),
     };
-    log.error("VM {cvm} ended by itself", { cvm: place.id, port: place.port, ...how, stderr });
+    log.error("a VM ended by itself", { cvm: place.id, port: place.port, ...how, stderr });
     const ended = new Date(this.#clock.now()).toISOString();
     this.#ends = this.#ends
       .then(() =>
         recordEnd(this.#folder.ends, { id: place.id, port: place.port, ended, ...how, stderr })
       )
-      .catch((error) =>
-        log.warn("an end could not be recorded: {error}", { error: messageOf(error) })
-      );
+      .catch((error) => log.warn`an end could not be recorded: ${messageOf(error)}`);
     await this.#ends;
     try {
       await this.#clear(place);
     } catch (error) {
-      log.error("the rest of a VM could not be removed: {error}", {
-        error: messageOf(error),
-        cvm: place.id,
-      });
+      log.with({ cvm: place.id }).error`the rest of a VM could not be removed: ${messageOf(error)}`;
     }
   }
 

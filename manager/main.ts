@@ -5,6 +5,7 @@ import { type Arguments, HELP, parseArguments, VERSION } from "./arguments.ts";
 import { type Config, readManagerConfig } from "./config.ts";
 import { Fleet } from "./fleet.ts";
 import { socketPath } from "./folder.ts";
+import { ImageCheck } from "./image.ts";
 import { bootId, settingsSource, thisMachine } from "./machine.ts";
 import { chooseAccel, qemuVersion } from "./probe.ts";
 import { managerService } from "./service.ts";
@@ -30,7 +31,7 @@ function configOf(args: Arguments): Config {
 /** The accelerator of the VMs. A confidential VM exists on KVM only. */
 async function accelOf(config: Config, cacheFile: string | undefined): Promise<"kvm" | "tcg"> {
   const version = await qemuVersion(config.template.qemu);
-  log.info("using {version}", { version });
+  log.info`using ${version}`;
   if (config.tee !== "none") return "kvm";
   return await chooseAccel({
     wanted: config.kvm,
@@ -83,7 +84,7 @@ function banner(config: Config): void {
   if (config.tee === "none") {
     log.warn(`${kinds.none}: its VMs are NOT protected from this host`);
   } else log.info(kinds[config.tee]);
-  for (const warning of config.warnings) log.warn(warning);
+  for (const warning of config.warnings) log.warn`${warning}`;
   if (config.template.firmware === undefined && config.tee === "none") {
     log.warn("VMs start without OVMF: nothing of their boot is measured");
   }
@@ -99,8 +100,14 @@ async function run(args: Arguments): Promise<void> {
   // The probe takes seconds where KVM stalls; it runs beside the rest, unless KVM was demanded.
   let accel: Promise<"kvm" | "tcg"> | undefined;
   const choose = () => accel ??= accelOf(config, `${config.stateDir}/kvm.json`);
-  await using fleet = await Fleet.open({ config, accel: choose });
-  const chosen = choose().then((kind) => log.info("VMs use {kind}", { kind }));
+  const image = new ImageCheck(config.template.kernel, config.template.initrd);
+  await using fleet = await Fleet.open({
+    config,
+    accel: choose,
+    checkImage: () => image.run(),
+  });
+  await image.run();
+  const chosen = choose().then((kind) => log.info`VMs use ${kind}`);
   if (config.kvm === true) await chosen;
   const { serve } = await import("../proto/mod.ts"); // gRPC is loaded late: --help answers at once
   await using server = await serve({
@@ -119,20 +126,18 @@ async function run(args: Arguments): Promise<void> {
   });
   const how = { none: "without TLS", tls: "with TLS", mtls: "with mTLS" }[server.protection];
   const address = formatEndpoint({ host: config.listen.host, port: server.port });
-  log.info("manager service gRPC server listening at {address} {how}", { address, how });
+  log.info`manager service gRPC server listening at ${address} ${how}`;
   const greeted = greetManagement(config.management);
 
   const failed = chosen.then(() => new Promise<never>(() => {}));
   const reason = await Promise.race([signal.received, failed]);
-  log.info("stopping on {reason}", { reason });
+  log.info`stopping on ${reason}`;
   await server.close(2_000);
   if (args.removeVmsOnExit) await fleet.removeEvery();
   else if (fleet.list().length > 0) {
-    log.info("{count} VM(s) run on and are taken back at the next start", {
-      count: fleet.list().length,
-    });
+    log.info`${fleet.list().length} VM(s) run on and are taken back at the next start`;
   }
-  void greeted.catch((error) => log.debug("{error}", { error: messageOf(error) }));
+  void greeted.catch((error) => log.debug`${messageOf(error)}`);
   signal.stop();
 }
 

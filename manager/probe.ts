@@ -142,7 +142,7 @@ export async function chooseAccel(choice: Choice): Promise<"kvm" | "tcg"> {
       { hint: "Unset it to fall back to emulation, or give this user a working /dev/kvm." },
     );
   }
-  log.warn("KVM does not work here, VMs are EMULATED and slow: {why}", { why: probed.why });
+  log.warn`KVM does not work here, VMs are EMULATED and slow: ${probed.why}`;
   return "tcg";
 }
 
@@ -154,9 +154,7 @@ async function cached(choice: Choice, probe: Probe): Promise<Probed> {
   const probed = await (choice.run ?? runProbe)(probe);
   if (bootId !== undefined) {
     await writeJson(cacheFile, { key, ...probed })
-      .catch((error) =>
-        log.warn("the probe's result is not kept: {error}", { error: messageOf(error) })
-      );
+      .catch((error) => log.warn`the probe's result is not kept: ${messageOf(error)}`);
   }
   return probed;
 }

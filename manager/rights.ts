@@ -5,6 +5,7 @@ import { CocosError, formatEndpoint } from "../base/mod.ts";
 import { type Arguments, parseArguments } from "./arguments.ts";
 import { type Config, readManagerConfig } from "./config.ts";
 import { socketPath } from "./folder.ts";
+import { measurementsOf } from "./image.ts";
 import { settingsSource, thisMachine } from "./machine.ts";
 import { fatal } from "./_fatal.ts";
 
@@ -28,6 +29,7 @@ export function rights(
     template.qemu,
     template.kernel,
     template.initrd,
+    measurementsOf(template.kernel),
     template.firmware?.code.file,
     template.firmware?.vars.file,
     template.tee?.kind === "snp" ? template.tee.igvmFile : undefined,

@@ -67,10 +67,10 @@ async function logged<T>(what: () => string, work: () => Promise<T>): Promise<T>
   const started = performance.now();
   try {
     const result = await work();
-    log.info("{line}", { line: tookLine(what(), performance.now() - started) });
+    log.info`${tookLine(what(), performance.now() - started)}`;
     return result;
   } catch (error) {
-    log.warn("{line}", { line: tookLine(what(), performance.now() - started, error) });
+    log.warn`${tookLine(what(), performance.now() - started, error)}`;
     throw asAnswer(error);
   }
 }

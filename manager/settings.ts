@@ -261,8 +261,8 @@ export function settings(machine: Machine) {
     MANAGER_QEMU_ENV_MOUNT: optional(path(machine)),
 
     MANAGER_GRPC_HOST: matching(
-      /^(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45})$/,
-      "a host name or address",
+      /^(?:localhost|\d{1,3}(?:\.\d{1,3}){3}|(?=.*:)[0-9A-Fa-f:.]{2,45})$/,
+      "localhost or an address",
       "localhost",
     ),
     MANAGER_GRPC_PORT: integer(0, 65535, "7002"),

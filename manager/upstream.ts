@@ -35,14 +35,10 @@ export async function greetManagement(management: Config["management"]): Promise
   dialled.catch(() => {});
   try {
     if (!await within(dialled, timeoutMs)) throw new Error("no answer in time");
-    log.info("computation management service found at {address} {how}", {
-      address,
-      how: secured ? "with TLS" : "without TLS",
-    });
+    log.info`computation management service found at ${address} ${
+      secured ? "with TLS" : "without TLS"
+    }`;
   } catch (error) {
-    log.warn("computation management service at {address} is not there yet: {error}", {
-      address,
-      error: messageOf(error),
-    });
+    log.warn`computation management service at ${address} is not there yet: ${messageOf(error)}`;
   }
 }
