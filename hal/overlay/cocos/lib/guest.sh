@@ -11,9 +11,10 @@ MAX_SHARED_BYTES=65536
 MAX_SETTING_LENGTH=4096
 ENVIRONMENT=/run/cocos/agent/environment
 
+# A line on the console, where there is one.
 say() {
   read -r up _ </proc/uptime
-  echo "cocos: [$up] $*" >&2
+  echo "cocos: [$up] $*" >&2 || true
 }
 
 # The guest can't do its work: the reason on the console, and no half-started machine.
