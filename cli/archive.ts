@@ -58,23 +58,31 @@ export async function checkArchive(path: string): Promise<ArchiveEntry[]> {
  */
 export async function extractArchive(path: string, directory: string): Promise<ArchiveEntry[]> {
   return await readArchive(path, async (entries, open) => {
-    try {
-      await Deno.mkdir(directory, { mode: 0o700 });
-      for (const [raw, entry] of entries) {
-        const target = `${directory}/${entry.name}`;
-        const parent = entry.directory ? target : target.slice(0, target.lastIndexOf("/"));
-        await Deno.mkdir(parent, { recursive: true, mode: 0o700 });
-        if (entry.directory) continue;
-        using file = await Deno.open(target, { write: true, createNew: true, mode: 0o600 });
-        await contents(raw, await open(raw), async (chunk) => {
-          for (let at = 0; at < chunk.length;) at += await file.write(chunk.subarray(at));
-        });
-      }
-    } catch (cause) {
-      if (cause instanceof CocosError) throw cause;
-      throw new CocosError("io", `Cannot unpack the archive: ${messageOf(cause)}`, { cause });
+    await writing(() => Deno.mkdir(directory, { mode: 0o700 }));
+    for (const [raw, entry] of entries) {
+      const target = `${directory}/${entry.name}`;
+      const parent = entry.directory ? target : target.slice(0, target.lastIndexOf("/"));
+      await writing(() => Deno.mkdir(parent, { recursive: true, mode: 0o700 }));
+      if (entry.directory) continue;
+      using file = await writing(() =>
+        Deno.open(target, { write: true, createNew: true, mode: 0o600 })
+      );
+      await contents(raw, await open(raw), async (chunk) => {
+        for (let at = 0; at < chunk.length;) {
+          at += await writing(() => file.write(chunk.subarray(at)));
+        }
+      });
     }
   });
+}
+
+/** Tells a failure of ours, of the disk, from one of the archive. */
+async function writing<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    throw new CocosError("io", `Cannot unpack the archive: ${messageOf(cause)}`, { cause });
+  }
 }
 
 type Opener = (entry: yauzl.Entry) => Promise<Readable>;
@@ -146,8 +154,9 @@ function checkEntry(raw: yauzl.Entry): ArchiveEntry {
     throw refused(`${shown} announces two sizes`);
   }
   const name = directory ? raw.fileName.slice(0, -1) : raw.fileName;
-  // deno-lint-ignore no-control-regex
-  if (/[\x00-\x1f\x7f]/.test(name) || name === "" || Buffer.byteLength(name) > MAX_PATH) {
+  // The raw bytes: without the UTF-8 flag, control bytes are shown as signs of code page 437.
+  const control = raw.fileNameRaw.some((byte) => byte < 0x20 || byte === 0x7f);
+  if (control || name === "" || Buffer.byteLength(name) > MAX_PATH) {
     throw refused(`${shown} is not a name`);
   }
   for (const part of name.split("/")) {
