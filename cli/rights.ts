@@ -38,8 +38,9 @@ export function rights(parsed: Parsed, env: Source, resolve: Resolve): string[] 
     case "result": {
       peer = readSettings("agent", env);
       const path = archivePath(parsed);
-      read.push(parsed.key);
-      write.push(path, partOf(path));
+      read.push(parsed.key, path);
+      // Without an output the archive is a draft that never gets its name.
+      write.push(...parsed.output === undefined ? [] : [path], partOf(path));
       if (parsed.extract !== undefined) {
         const directory = parsed.extract.replace(/\/+$/, "");
         write.push(directory, partOf(directory));
