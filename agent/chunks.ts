@@ -36,14 +36,14 @@ export class ManifestChunks implements Disposable {
   /**
    * Takes a piece; gives the whole manifest's bytes with the last one.
    *
-   * @throws {CocosError} `invalid-manifest` for a second open id or an empty manifest, `too-large`
+   * @throws {CocosError} `data-loss` for a second open id or an empty manifest, `too-large`
    * past the bounds; what was collected is dropped then.
    */
   add({ id, data, isLast }: Chunk): Uint8Array | undefined {
     if (this.#id !== undefined && this.#id !== id) {
       this.#drop();
       throw new CocosError(
-        "invalid-manifest",
+        "data-loss",
         "received manifest may be corrupted: pieces of two manifests are interleaved",
       );
     }
@@ -74,7 +74,7 @@ export class ManifestChunks implements Disposable {
     }
     this.#drop();
     if (whole.length === 0) {
-      throw new CocosError("invalid-manifest", "received manifest may be corrupted: it is empty");
+      throw new CocosError("data-loss", "received manifest may be corrupted: it is empty");
     }
     return whole;
   }

@@ -30,7 +30,7 @@ Deno.test("ManifestChunks keeps its own copy of the bytes", () => {
 Deno.test("M-8 ManifestChunks refuses interleaved ids, then starts anew", () => {
   using chunks = new ManifestChunks(never);
   chunks.add(piece("1", "ab"));
-  assert.throws(() => chunks.add(piece("2", "c")), { code: "invalid-manifest" });
+  assert.throws(() => chunks.add(piece("2", "c")), { code: "data-loss" });
   assert.equal(text(chunks.add(piece("2", "c", true))), "c");
 });
 
@@ -41,7 +41,7 @@ Deno.test("M-8 ManifestChunks refuses a manifest past its bytes or pieces, and a
   assert.throws(() => chunks.add(piece("1", "x")), { code: "too-large" });
   for (let i = 0; i < MAX_CHUNKS; i++) chunks.add(piece("1", ""));
   assert.throws(() => chunks.add(piece("1", "")), { code: "too-large" });
-  assert.throws(() => chunks.add(piece("1", "", true)), { code: "invalid-manifest" });
+  assert.throws(() => chunks.add(piece("1", "", true)), { code: "data-loss" });
 });
 
 Deno.test("M-8 ManifestChunks drops a manifest that never ends, 30 s after its last piece", () => {

@@ -21,8 +21,8 @@ export interface DatasetRecord {
   readonly index: number;
   /** Names directly under `datasets/`. */
   readonly names: readonly string[];
-  /** Digest over the trees of these names. */
-  readonly tree: string;
+  /** Digest over the trees of these names, when an archive was unpacked; else the file is the dataset. */
+  readonly tree?: string;
 }
 
 /** The packed results. */
@@ -166,7 +166,7 @@ function parseProgress(value: Record<string, unknown>): Progress {
           }
           return text;
         }),
-        tree: string(dataset.tree, "tree"),
+        ...(dataset.tree === undefined ? {} : { tree: string(dataset.tree, "tree") }),
       };
     }),
     runs: count(value.runs, "runs"),

@@ -60,14 +60,15 @@ export interface Manifest {
 /**
  * Reads a serialized `ComputationRunReq`.
  *
- * @throws {CocosError} `invalid-manifest`; the message begins with the path of the field.
+ * @throws {CocosError} `data-loss` for bytes that are no run request, `invalid-manifest` for one that
+ * breaks a rule; the message names the field.
  */
 export function readManifest(bytes: Uint8Array): Manifest {
   let message: cvms.ComputationRunReq;
   try {
     message = fromBinary(cvms.ComputationRunReqSchema, bytes);
   } catch (cause) {
-    throw new CocosError("invalid-manifest", "received manifest may be corrupted", { cause });
+    throw new CocosError("data-loss", "received manifest may be corrupted", { cause });
   }
   const unknownFields = new Set<string>();
   const note = (path: string, value: { $unknown?: { no: number }[] | undefined }) =>

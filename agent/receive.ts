@@ -59,6 +59,7 @@ export class IncomingFile implements Disposable {
     }
     this.#size += chunk.length;
     const written = this.#writeAll(chunk);
+    written.catch(() => {}); // hashing may throw before it is awaited
     this.#hash.update(chunk);
     await written;
   }

@@ -71,7 +71,7 @@ Deno.test("F-2 IncomingFile opens no existing file or link and overwrites nothin
 Deno.test("F-6 IncomingFile names the reason of a failed write without the path", async () => {
   await inFolder(async (dir) => {
     using file = new IncomingFile(`${dir}/in`, "dataset", 1 << 30);
-    file.finish();
+    file[Symbol.dispose]();
     await assert.rejects(file.write(new Uint8Array(10)), {
       code: "io",
       message: "error writing dataset to file: BadResource",

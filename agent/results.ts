@@ -59,6 +59,7 @@ export async function packResults(
       signal?.throwIfAborted();
       size += chunk.length;
       const written = writeAll(file, chunk);
+      written.catch(() => {}); // hashing may throw before it is awaited
       hash.update(chunk);
       await written;
     }

@@ -1,0 +1,213 @@
+// The agent's conversation with the management server (wire.md §4.4): it dials, tells what happens,
+// takes a manifest, a stop, questions. The server is trusted to schedule, with nothing else.
+import { create } from "@bufbuild/protobuf";
+import { asCocosError, CocosError, messageOf } from "../base/mod.ts";
+import { cvms, type CvmsService, type RpcClient } from "../proto/mod.ts";
+import { ManifestChunks } from "./chunks.ts";
+import { outgoing, type Queued } from "./outbox.ts";
+import { pause } from "./runner.ts";
+import type { State } from "./states.ts";
+import type { Telemetry } from "./telemetry.ts";
+
+/** Pause before each reconnection (wire.md §4.4). */
+export const RECONNECT_MS = 5_000;
+
+/** Most commands of the server that wait for one another (threats M-10). */
+const MAX_PENDING = 64;
+
+/** What the server may ask for. */
+export interface Commands {
+  readonly state: State;
+  /** Takes a serialized run request; gives the computation's id. */
+  accept(manifest: Uint8Array): Promise<string>;
+  /** Ends what runs and purges it. */
+  stop(): Promise<void>;
+}
+
+/** What a session needs. */
+export interface SessionOptions {
+  /** A new client; it is disposed when its stream has ended. */
+  readonly connect: () => RpcClient<typeof CvmsService>;
+  readonly commands: Commands;
+  readonly telemetry: Telemetry;
+  /** How long the first connection may take. */
+  readonly firstMs: number;
+  readonly reconnectMs?: number;
+}
+
+/** One agent's session over all its connections. */
+export class Session {
+  readonly #options: SessionOptions;
+  #opened = false;
+  #pending = 0;
+  #chain: Promise<void> = Promise.resolve();
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Talks until the signal fires; lost connections are made again for ever.
+   *
+   * @throws {CocosError} `unavailable` when not even the first one could be made in time.
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    const { telemetry, firstMs, reconnectMs = RECONNECT_MS } = this.#options;
+    const end = performance.now() + firstMs;
+    let lost = false;
+    while (!signal.aborted) {
+      let failure: CocosError | undefined;
+      try {
+        await this.#stream(signal, () => lost = false);
+      } catch (thrown) {
+        failure = asCocosError(thrown);
+      }
+      if (signal.aborted) break;
+      if (!this.#opened && performance.now() >= end) {
+        throw new CocosError(
+          "unavailable",
+          `Cannot open a session with the management server: ${failure?.message ?? "it hung up"}`,
+          {
+            cause: failure,
+            hint: "Check AGENT_CVM_GRPC_URL, and the certificates if TLS is used.",
+          },
+        );
+      }
+      if (!lost) {
+        lost = true;
+        telemetry.log("debug", `session ended: ${failure?.message ?? "closed by the server"}`);
+        telemetry.log("warn", "Connection lost, attempting to reconnect...");
+      }
+      await pause(this.#opened ? reconnectMs : Math.min(reconnectMs, 1_000), signal);
+    }
+    await this.#chain;
+  }
+
+  /** One stream, to its end. */
+  async #stream(signal: AbortSignal, connected: () => void): Promise<void> {
+    const over = new AbortController();
+    const both = AbortSignal.any([signal, over.signal]);
+    const handed: Queued[] = [];
+    let answered = false;
+    using chunks = new ManifestChunks((id) =>
+      this.#options.telemetry.log("error", `manifest ${id} was dropped: its last piece never came`)
+    );
+    await using client = this.#options.connect();
+    try {
+      for await (const message of client.process(this.#messages(handed, both), { signal: both })) {
+        answered = true;
+        this.#opened = true;
+        connected();
+        handed.length = 0;
+        if (!this.#handle(message, chunks)) return;
+      }
+      this.#opened = true;
+    } catch (thrown) {
+      const never = !answered && neverOpened(asCocosError(thrown));
+      // Nothing of a connection that never stood has arrived: it is sent again, in its order.
+      if (never) this.#options.telemetry.outbox.unsent(handed.splice(0));
+      else this.#opened = true;
+      throw thrown;
+    } finally {
+      over.abort();
+    }
+  }
+
+  /** The queue as a stream: a message counts as sent when the transport asks for the next one. */
+  async *#messages(handed: Queued[], signal: AbortSignal) {
+    const { outbox } = this.#options.telemetry;
+    while (true) {
+      const entry = await outbox.first(signal);
+      if (entry === undefined) return;
+      yield entry.message;
+      outbox.sent(entry);
+      if (handed.length < MAX_PENDING) handed.push(entry);
+    }
+  }
+
+  /** Handles one message; `false` ends the stream. */
+  #handle({ message }: cvms.ServerStreamMessage, chunks: ManifestChunks): boolean {
+    const { commands, telemetry } = this.#options;
+    switch (message.case) {
+      case "runReqChunks": {
+        const manifest = chunks.add(message.value);
+        if (manifest !== undefined) this.#later(() => this.#run(message.value.id, manifest));
+        return true;
+      }
+      case "stopComputation": {
+        const { computationId } = message.value;
+        this.#later(() => this.#stop(computationId));
+        return true;
+      }
+      case "agentStateReq": {
+        const { id } = message.value;
+        const { state } = commands;
+        telemetry.log("info", `Method State took 0s to complete with state ${state}`);
+        telemetry.outbox.push(
+          outgoing({
+            case: "agentStateRes",
+            value: create(cvms.AgentStateResSchema, { id, state }),
+          }),
+        );
+        return true;
+      }
+      case "disconnectReq":
+        telemetry.log("info", "Received disconnect request");
+        return false;
+      default:
+        throw new CocosError("data-loss", "the management server sent an unknown message");
+    }
+  }
+
+  /** Commands that change something run one after another, whatever becomes of the connection. */
+  #later(command: () => Promise<void>): void {
+    if (this.#pending >= MAX_PENDING) {
+      throw new CocosError("exhausted", `more than ${MAX_PENDING} commands of the server wait`);
+    }
+    this.#pending++;
+    this.#chain = this.#chain.then(command).catch((thrown) => {
+      this.#options.telemetry.log("error", `a command failed: ${messageOf(thrown)}`);
+    }).finally(() => this.#pending--);
+  }
+
+  async #run(id: string, manifest: Uint8Array): Promise<void> {
+    const { commands, telemetry } = this.#options;
+    const answer = (computationId: string, error: string) =>
+      telemetry.outbox.push(
+        outgoing({
+          case: "runRes",
+          value: create(cvms.RunResponseSchema, { computationId, error }),
+        }),
+      );
+    try {
+      answer(await commands.accept(manifest), "");
+    } catch (thrown) {
+      const error = asCocosError(thrown);
+      // The Go agent answers a manifest in a wrong state by this line alone (wire.md §4.4).
+      telemetry.log(error.code === "wrong-state" ? "warn" : "error", error.message);
+      if (error.code !== "wrong-state") answer(id, error.message);
+    }
+  }
+
+  async #stop(computationId: string): Promise<void> {
+    const { commands, telemetry } = this.#options;
+    let message = "";
+    try {
+      await commands.stop();
+    } catch (thrown) {
+      message = `error stopping computation: ${messageOf(thrown)}`;
+    }
+    telemetry.outbox.push(
+      outgoing({
+        case: "stopComputationRes",
+        value: create(cvms.StopComputationResponseSchema, { computationId, message }),
+      }),
+    );
+  }
+}
+
+/** Whether a stream failed before the server can have read anything of it. */
+function neverOpened({ code, message }: CocosError): boolean {
+  return (code === "unavailable" && /^(No connection established|Name resolution)/.test(message)) ||
+    code === "not-supported" || code === "unauthenticated" || code === "permission-denied";
+}
