@@ -5,6 +5,7 @@ import { parseArgs } from "node:util";
 import {
   CocosError,
   duration,
+  type Endpoint,
   endpoint,
   type Field,
   integer,
@@ -15,7 +16,6 @@ import {
   optional,
   readConfig,
   text,
-  type Values,
 } from "../base/mod.ts";
 import { MAX_ENV_FILE_BYTES, parseEnvFile, readSmallFile } from "./envfile.ts";
 
@@ -65,20 +65,42 @@ const level: Field<Level> = {
 };
 
 /** Where the front door listens: an IP address, or `localhost`. Names would need a resolver. */
-const listenHost = shaped(
+const listenHost: Field<string> = shaped(
   /^(localhost|\d{1,3}(\.\d{1,3}){3}|[0-9A-Fa-f:.]{2,45})$/,
   "an IP address or localhost",
   "0.0.0.0",
 );
 
-const osWord = shaped(
+const osWord: Field<string> = shaped(
   /^[A-Za-z0-9._ -]{0,64}$/,
   "at most 64 letters, digits, . _ - or spaces",
   "UVC",
 );
 
 /** Every variable the agent reads: the seed's table (wire.md §4.9) and one limit of our own. */
-const FIELDS = {
+export interface Settings {
+  readonly AGENT_CVM_ID: string | undefined;
+  readonly AGENT_LOG_LEVEL: Level;
+  readonly AGENT_VMPL: number;
+  readonly AGENT_CVM_GRPC_URL: Endpoint;
+  /** Milliseconds. */
+  readonly AGENT_CVM_GRPC_TIMEOUT: number;
+  readonly AGENT_CVM_GRPC_CLIENT_CERT: string | undefined;
+  readonly AGENT_CVM_GRPC_CLIENT_KEY: string | undefined;
+  readonly AGENT_CVM_GRPC_SERVER_CA_CERTS: string | undefined;
+  readonly AGENT_CVM_CA_URL: URL | undefined;
+  readonly AGENT_CERTS_TOKEN: string | undefined;
+  readonly AGENT_GRPC_HOST: string;
+  readonly AGENT_GRPC_PORT: number | undefined;
+  readonly AGENT_MAA_URL: URL;
+  readonly AGENT_OS_BUILD: string;
+  readonly AGENT_OS_DISTRO: string;
+  readonly AGENT_OS_TYPE: string;
+  /** Most bytes of one upload, and of what an uploaded archive unpacks to. */
+  readonly AGENT_MAX_UPLOAD_BYTES: number;
+}
+
+const FIELDS: { readonly [K in keyof Settings]: Field<Settings[K]> } = {
   AGENT_CVM_ID: optional(shaped(/^[A-Za-z0-9._-]{1,64}$/, "1 to 64 of A-Z a-z 0-9 . _ -")),
   AGENT_LOG_LEVEL: level,
   AGENT_VMPL: {
@@ -102,7 +124,7 @@ const FIELDS = {
   AGENT_OS_DISTRO: osWord,
   AGENT_OS_TYPE: osWord,
   AGENT_MAX_UPLOAD_BYTES: integer(1, 2 ** 44, String(64 * 2 ** 30)),
-} satisfies Record<string, Field<unknown>>;
+};
 
 /** Names of all variables. */
 export const VARIABLES: readonly string[] = Object.keys(FIELDS);
@@ -113,7 +135,7 @@ export type Mode = "compat";
 /** All settings, checked. */
 export interface AgentConfig {
   readonly mode: Mode;
-  readonly vars: Values<typeof FIELDS>;
+  readonly vars: Settings;
   /** Port of the front door that the launcher grants: AGENT_GRPC_PORT, else the default. */
   readonly grantedPort: number;
   /** Unix socket of the runner. */
@@ -176,7 +198,7 @@ export function readCommand(
     source = (name) => file.values.get(name);
     ignored = file.ignored;
   }
-  let vars: Values<typeof FIELDS> | undefined;
+  let vars: Settings | undefined;
   try {
     vars = readConfig(FIELDS, source);
   } catch (error) {
