@@ -97,6 +97,7 @@ export class Testbed implements AsyncDisposable {
     await Deno.writeTextFile(
       `${this.dir}/qemu`,
       `#!/bin/sh
+[ "$1" != --version ] || { echo 'QEMU emulator version 7.2.0 (pretended)'; exit 0; }
 DENO_DIR='${this.dir}/deno' exec '${Deno.execPath()}' run --quiet --no-prompt --no-config --no-check \\
   '--allow-read=${state}' '--allow-write=${state}' '--allow-net=${net.join(",")}' \\
   '${script}' ${behaviour} "$@"

@@ -45,7 +45,7 @@ export function parseArguments(words: readonly string[], cwd = Deno.cwd()): Argu
   const switches = { "--dry-run": false, "--guest-compat": false, "--remove-vms-on-exit": false };
   for (let at = 0; at < words.length; at++) {
     const word = words[at] as string;
-    if (word in switches) switches[word as keyof typeof switches] = true;
+    if (Object.hasOwn(switches, word)) switches[word as keyof typeof switches] = true;
     else if (word === "--help" || word === "-h") action = "help";
     else if (word === "--version") action = action === "help" ? action : "version";
     else if (word === "--config" || word.startsWith("--config=")) {
