@@ -90,49 +90,50 @@ async function partsOf(folder: string): Promise<string[]> {
   }
 }
 
+/** Suites to take packages from, and their components. */
+export interface Wanted {
+  /** Code name. */
+  readonly suite: string;
+  /** Other suites of the main mirror. */
+  readonly moreSuites: readonly string[];
+  readonly components: readonly string[];
+}
+
 /**
  * One-line sources for the wanted suites, from the mirrors the machine uses for its own.
  *
- * `own` is the machine's code name (`bookworm`), `wanted` the one the image is made from. The
- * security suite often has a mirror of its own; all others come from the main one.
+ * `own` is the machine's code name (`bookworm`); the wanted one may be another of the same
+ * distribution. The security suite often has a mirror of its own; it is left out where the machine
+ * has none configured.
  *
  * @throws {CocosError} `not-found` when no configured source carries the machine's own suite.
  */
 export function privateSources(
   sources: readonly AptSource[],
   own: string,
-  wanted: string,
-  components: readonly string[] = ["main"],
+  { suite, moreSuites, components }: Wanted,
 ): string {
-  const of = (suite: string) =>
-    sources.find((source) =>
-      source.suites.includes(suite) && components.every((each) => source.components.includes(each))
-    );
-  const main = of(own);
-  if (main === undefined) {
-    throw new CocosError(
-      "not-found",
-      `Cannot find a package mirror: no source of apt's configuration has the suite ${own} with ${
-        components.join(" ")
-      }`,
-      { hint: `Add the distribution's own source for ${own} to apt and start again.` },
-    );
+  const lines: string[] = [];
+  for (const component of components) {
+    const of = (name: string) =>
+      sources.find((source) =>
+        source.suites.includes(name) && source.components.includes(component)
+      );
+    const main = of(own);
+    if (main === undefined) {
+      throw new CocosError(
+        "not-found",
+        `Cannot find a package mirror: no source of apt's configuration has the suite ${own} with ${component}`,
+        { hint: `Add the distribution's own source for ${own} to apt and start again.` },
+      );
+    }
+    const line = ({ uris: [uri], signedBy }: AptSource, name: string) =>
+      `deb ${signedBy === "" ? "" : `[signed-by=${signedBy}] `}${uri} ${name} ${component}\n`;
+    for (const name of [suite, ...moreSuites]) lines.push(line(of(name) ?? main, name));
+    const security = of(`${own}-security`);
+    if (security !== undefined) lines.push(line(security, `${suite}-security`));
   }
-  const suites: [string, AptSource][] = [
-    [wanted, main],
-    [`${wanted}-updates`, main],
-    [`${wanted}-backports`, of(`${own}-backports`) ?? main],
-    ...(of(`${own}-security`) === undefined
-      ? []
-      : [[`${wanted}-security`, of(`${own}-security`) as AptSource] as [string, AptSource]]),
-  ];
-  return suites.map(([suite, { uris, signedBy }]) =>
-    uris.slice(0, 1).map((uri) =>
-      `deb ${signedBy === "" ? "" : `[signed-by=${signedBy}] `}${uri} ${suite} ${
-        components.join(" ")
-      }\n`
-    ).join("")
-  ).join("");
+  return lines.join("");
 }
 
 /** Lines of `apt-config dump` that say how to reach a mirror (proxies, time-outs, certificates). */

@@ -35,6 +35,12 @@ deb http://security.test/debian-security bookworm-security main
 deb http://vendor.test/apt stable main
 `;
 
+const BOOKWORM = {
+  suite: "bookworm",
+  moreSuites: ["bookworm-updates", "bookworm-backports"],
+  components: ["main"],
+};
+
 Deno.test("parseDeb822() reads stanzas, continued fields, and leaves out what is off", () => {
   assert.deepEqual(parseDeb822(DEB822), [
     {
@@ -65,7 +71,7 @@ Deno.test("parseOneLine() reads options and leaves out comments and sources", ()
 
 Deno.test("privateSources() adds backports from the main mirror to both formats", () => {
   assert.equal(
-    privateSources(parseOneLine(ONE_LINE), "bookworm", "bookworm"),
+    privateSources(parseOneLine(ONE_LINE), "bookworm", BOOKWORM),
     `deb [signed-by=/usr/share/keyrings/k.gpg] http://mirror.test/debian bookworm main
 deb [signed-by=/usr/share/keyrings/k.gpg] http://mirror.test/debian bookworm-updates main
 deb [signed-by=/usr/share/keyrings/k.gpg] http://mirror.test/debian bookworm-backports main
@@ -73,19 +79,30 @@ deb http://security.test/debian-security bookworm-security main
 `,
   );
   assert.match(
-    privateSources(parseDeb822(DEB822), "bookworm", "bookworm"),
+    privateSources(parseDeb822(DEB822), "bookworm", BOOKWORM),
     /mirror\.test\/debian bookworm-backports main\n/,
   );
 });
 
 Deno.test("privateSources() takes another suite of the same distribution", () => {
   const newer = parseOneLine("deb http://mirror.test/debian trixie main\n");
-  assert.match(privateSources(newer, "trixie", "bookworm"), /debian bookworm main\n/);
+  assert.match(privateSources(newer, "trixie", BOOKWORM), /debian bookworm main\n/);
+});
+
+Deno.test("privateSources() joins components that stand in lines of their own", () => {
+  const parts = parseOneLine(
+    "deb http://a.test/u noble main\ndeb http://b.test/u noble universe\n",
+  );
+  const wanted = { suite: "noble", moreSuites: [], components: ["main", "universe"] };
+  assert.equal(
+    privateSources(parts, "noble", wanted),
+    "deb http://a.test/u noble main\ndeb http://b.test/u noble universe\n",
+  );
 });
 
 Deno.test("privateSources() says which suite is missing", () => {
   assert.throws(
-    () => privateSources(parseOneLine("deb http://v.test/apt stable main"), "bookworm", "bookworm"),
+    () => privateSources(parseOneLine("deb http://v.test/apt stable main"), "bookworm", BOOKWORM),
     /no source .* has the suite bookworm with main/,
   );
 });

@@ -5,8 +5,8 @@ export const MODULES_ALWAYS = ["virtio_net", "9pnet_virtio", "9p", "button", "ev
 
 /** Loaded only where the processor says so; the name is the list's file in the image. */
 export const MODULES_ON_DEMAND: Record<string, readonly string[]> = {
-  snp: ["tsm", "sev-guest"],
-  tdx: ["tsm", "tdx-guest"],
+  snp: ["sev-guest"],
+  tdx: ["tdx-guest"],
 };
 
 /**

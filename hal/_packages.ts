@@ -65,6 +65,8 @@ export interface Shelf {
   readonly cache: string;
   /** Told each step. */
   readonly say: (line: string) => void;
+  /** Folder of the machine's apt configuration; /etc/apt when not given. */
+  readonly etc?: string;
 }
 
 /**
@@ -88,10 +90,9 @@ export async function fetchPackages(
   }
   shelf.say("package lists: asking the machine's mirrors");
   const sources = privateSources(
-    await machineSources(),
+    await machineSources(shelf.etc),
     machine.codename,
-    recipe.suite,
-    recipe.components,
+    recipe,
   );
   await Deno.mkdir(shelf.cache, { recursive: true });
   const apt = await PrivateApt.open(`${shelf.cache}/apt`, sources);
@@ -153,12 +154,12 @@ async function kernelPackages(
   const pinned = pins.filter((pin) => !recipe.packages.includes(pin.name)).map((pin) => pin.name);
   const known = await apt.versions([name, ...pinned]);
   if (pinned.length > 0 && pinned.every((each) => known.has(each))) return pinned;
-  const version = known.get(name)?.find((each) => each.suite === suite)?.version;
+  const version = known.get(name)?.find((each) => suite === "" || each.suite === suite)?.version;
   if (version === undefined) {
     throw new CocosError(
       "not-found",
-      `Cannot find a kernel: the mirror has no ${name} in ${suite}`,
-      { hint: "The image needs a kernel ≥ 6.12 with 9p and configfs-tsm; use a full mirror." },
+      `Cannot find a kernel: the mirror has no ${name}${suite && ` in ${suite}`}`,
+      { hint: "The image needs a kernel with 9p and configfs-tsm; use a full mirror." },
     );
   }
   const depends = await apt.depends(name, version);
@@ -227,7 +228,9 @@ export async function unpackLinker(packages: readonly Package[], shelf: Shelf): 
   const libc = packages.find(({ name }) => name === "libc6");
   if (libc === undefined) throw new CocosError("not-found", "Cannot find the package libc6");
   await run("dpkg-deb", ["-x", debPath(shelf, libc.sha256), `${shelf.cache}/tools`]);
-  return `${shelf.cache}/tools/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2`;
+  const linker = "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
+  const merged = `${shelf.cache}/tools/usr/${linker}`;
+  return await exists(merged) ? merged : `${shelf.cache}/tools/${linker}`;
 }
 
 async function unpackAll(
@@ -248,7 +251,8 @@ async function unpackAll(
   return packages.sort((a, b) => a.name < b.name ? -1 : 1);
 }
 
-async function exists(path: string): Promise<boolean> {
+/** Whether there is anything at a path. */
+export async function exists(path: string): Promise<boolean> {
   try {
     await Deno.lstat(path);
     return true;

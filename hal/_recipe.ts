@@ -5,26 +5,22 @@ import { CocosError } from "../base/mod.ts";
 export interface Recipe {
   /** Key in packages.lock.json. */
   readonly id: string;
-  /** Suite the packages come from. */
+  /** Code name the packages come from, then the suites added to it. */
   readonly suite: string;
+  readonly moreSuites: readonly string[];
   readonly components: readonly string[];
-  /** Package that depends on the newest kernel, and the suite it is taken from. */
+  /** Package that depends on the newest kernel, and the suite it is taken from (any, if empty). */
   readonly kernelMeta: { readonly name: string; readonly suite: string };
-  /** From the kernel's own package to the package that holds its modules. */
+  /** From the kernel's own package to those that hold its modules. */
   readonly modulesOf: (kernel: string) => readonly string[];
   /** `python3.11` */
   readonly python: string;
   readonly packages: readonly string[];
 }
 
-const DEBIAN_12: Recipe = {
-  id: "debian-bookworm",
-  suite: "bookworm",
-  components: ["main"],
-  kernelMeta: { name: "linux-image-amd64", suite: "bookworm-backports" },
-  modulesOf: () => [],
-  python: "python3.11",
-  packages: [
+/** Packages whose names are the same everywhere, those of one Python, and OpenSSL's libraries. */
+function packagesWith(python: string, ssl: readonly string[]): string[] {
+  return [
     "bubblewrap",
     "busybox-static",
     "libbz2-1.0",
@@ -37,18 +33,58 @@ const DEBIAN_12: Recipe = {
     "libgcc-s1",
     "liblzma5",
     "libpcre2-8-0",
-    "libpython3.11-minimal",
-    "libpython3.11-stdlib",
     "libselinux1",
-    "libssl3",
+    ...ssl,
     "libstdc++6",
     "libuuid1",
     "python3-pip-whl",
-    "python3.11-minimal",
     "util-linux",
     "zlib1g",
-  ],
+    `lib${python}-minimal`,
+    `lib${python}-stdlib`,
+    `${python}-minimal`,
+  ];
+}
+
+/** The reference: Debian 12 with the kernel of its backports. */
+const DEBIAN: Recipe = {
+  id: "debian-bookworm",
+  suite: "bookworm",
+  moreSuites: ["bookworm-updates", "bookworm-backports"],
+  components: ["main"],
+  kernelMeta: { name: "linux-image-amd64", suite: "bookworm-backports" },
+  modulesOf: () => [],
+  python: "python3.11",
+  packages: packagesWith("python3.11", ["libssl3"]),
 };
+
+/** An Ubuntu: its own kernel, which is new enough from 24.04 on. */
+function ubuntu(
+  codename: string,
+  python: string,
+  ssl: readonly string[],
+  modules: readonly string[],
+): Recipe {
+  return {
+    id: `ubuntu-${codename}`,
+    suite: codename,
+    moreSuites: [`${codename}-updates`],
+    components: ["main", "universe"],
+    kernelMeta: { name: "linux-image-generic", suite: "" },
+    modulesOf: (kernel) => modules.map((each) => kernel.replace("linux-image-", `${each}-`)),
+    python,
+    packages: packagesWith(python, ssl),
+  };
+}
+
+const UBUNTU: Record<string, Recipe> = {
+  // 24.04 keeps the drivers of SEV-SNP and TDX guests in the second package.
+  noble: ubuntu("noble", "python3.12", ["libssl3t64"], ["linux-modules", "linux-modules-extra"]),
+  resolute: ubuntu("resolute", "python3.14", ["libssl3t64", "libzstd1"], ["linux-modules"]),
+};
+
+/** All recipes. */
+export const RECIPES: readonly Recipe[] = [DEBIAN, ...Object.values(UBUNTU)];
 
 /** What os-release(5) says of a machine. */
 export interface Machine {
@@ -81,10 +117,13 @@ export function recipeFor(machine: Machine, arch: string): Recipe {
       { hint: "Build it on an x86-64 machine and copy build/hal." },
     );
   }
-  if (machine.id === "debian") return DEBIAN_12;
+  if (machine.id === "debian") return DEBIAN;
+  const recipe = machine.id === "ubuntu" ? UBUNTU[machine.codename] : undefined;
+  if (recipe !== undefined) return recipe;
   throw new CocosError(
     "not-supported",
-    `Cannot build the image on ${machine.name}: there is no recipe for its packages`,
-    { hint: "Build it on Debian 12 and copy build/hal." },
+    `Cannot build the image on ${machine.name}: there is no recipe for its packages (it needs ` +
+      "a kernel ≥ 6.8 for configfs-tsm and bubblewrap ≥ 0.8)",
+    { hint: "Build it on Debian 12 or Ubuntu 24.04 and copy build/hal." },
   );
 }

@@ -1,9 +1,10 @@
 // The part of the image that comes from packages, laid out in a folder as the guest sees it.
 // Runs programs of the image itself through the image's own dynamic linker, so the result depends
 // on the pinned packages and not on what the building machine has installed.
+import { zstdDecompressSync } from "node:zlib";
 import { CocosError } from "../base/mod.ts";
 import { closure, MODULES_ALWAYS, MODULES_ON_DEMAND } from "./_modules.ts";
-import type { Package } from "./_packages.ts";
+import { exists, type Package } from "./_packages.ts";
 import { run } from "./_run.ts";
 
 const LIBRARIES = "usr/lib/x86_64-linux-gnu";
@@ -25,7 +26,7 @@ const LIBC = new Set([
   "libutil.so.1",
 ]);
 
-/** Packages of which only the shared libraries are taken. */
+/** Packages of which only the shared libraries are taken (those the recipe has). */
 const LIBRARY_PACKAGES = [
   "libbz2-1.0",
   "libcap-ng0",
@@ -38,8 +39,10 @@ const LIBRARY_PACKAGES = [
   "libpcre2-8-0",
   "libselinux1",
   "libssl3",
+  "libssl3t64",
   "libstdc++6",
   "libuuid1",
+  "libzstd1",
   "zlib1g",
 ];
 
@@ -111,13 +114,15 @@ export async function layOut(
   ) {
     await Deno.mkdir(`${root}/${folder}`, { recursive: true });
   }
-  for (const name of ["libc6", ...LIBRARY_PACKAGES]) {
+  const present = LIBRARY_PACKAGES.filter((name) => packages.some((each) => each.name === name));
+  for (const name of ["libc6", ...present]) {
     for (const [file, source] of await libraries(of(name))) {
       if (name === "libc6" && !LIBC.has(file)) continue;
       await copy(source, `${root}/${LIBRARIES}/${file}`);
     }
   }
-  await copy(`${of("busybox-static")}/bin/busybox`, `${root}/usr/bin/busybox`);
+  const busybox = await fileIn(of("busybox-static"), "bin/busybox");
+  await copy(busybox, `${root}/usr/bin/busybox`);
   await copy(`${of("bubblewrap")}/usr/bin/bwrap`, `${root}/cocos/bin/bwrap`);
   await copy(`${of("util-linux")}/usr/bin/setpriv`, `${root}/cocos/bin/setpriv`);
   await layOutPython(stage, of);
@@ -164,7 +169,7 @@ async function layOutModules(stage: Stage, packages: readonly Package[]): Promis
   const builtin = new Set<string>();
   for (const { folder } of kernels) {
     for await (const path of walk(folder)) {
-      const name = /\/([^/]+)\.ko(\.xz)?$/.exec(path)?.[1];
+      const name = /\/([^/]+)\.ko(\.xz|\.zst)?$/.exec(path)?.[1];
       if (name !== undefined) paths.set(name.replaceAll("-", "_"), `${folder}/${path}`);
       if (path.endsWith("/modules.builtin")) {
         for (const line of (await Deno.readTextFile(`${folder}/${path}`)).split("\n")) {
@@ -181,13 +186,18 @@ async function layOutModules(stage: Stage, packages: readonly Package[]): Promis
       if (builtin.has(key)) return undefined;
       throw new CocosError("not-found", `Cannot find the kernel module ${name}`);
     }
-    await runPython(stage, [
-      "-c",
-      "import lzma, sys; i, o = sys.argv[1:]; d = open(i, 'rb').read(); " +
-      "open(o, 'wb').write(lzma.decompress(d) if i.endswith('.xz') else d)",
-      path,
-      `${into}/${key}.ko`,
-    ]);
+    if (path.endsWith(".xz")) {
+      await runPython(stage, [
+        "-c",
+        "import lzma, sys; open(sys.argv[2], 'wb').write(lzma.open(sys.argv[1]).read())",
+        path,
+        `${into}/${key}.ko`,
+      ]);
+    } else {
+      const packed = await Deno.readFile(path);
+      const module = path.endsWith(".zst") ? zstdDecompressSync(packed) : packed;
+      await Deno.writeFile(`${into}/${key}.ko`, module);
+    }
     return await Deno.readFile(`${into}/${key}.ko`);
   };
   await Deno.writeTextFile(`${into}/always`, await closure(MODULES_ALWAYS, unpack));
@@ -203,6 +213,14 @@ export async function runPython({ root, linker, python }: Stage, args: string[])
     ["--library-path", `${root}/${LIBRARIES}`, `${root}/usr/bin/${python}`, "-sSB", ...args],
     { clearEnv: true, env: { PYTHONHOME: `${root}/usr`, PYTHONHASHSEED: "0" } },
   );
+}
+
+/** A file of a package that may keep it under `/usr` or not. */
+export async function fileIn(folder: string, path: string): Promise<string> {
+  for (const candidate of [`${folder}/usr/${path}`, `${folder}/${path}`]) {
+    if (await exists(candidate)) return candidate;
+  }
+  throw new CocosError("not-found", `Cannot find ${path} in its package`);
 }
 
 /** Copies a file's content, making the folders above it. */
