@@ -48,7 +48,7 @@ export function issueSimulated(
   claims: SimulatedClaims,
   secret: Uint8Array = INSECURE_SIMULATED_SECRET,
 ): Uint8Array {
-  const parts = [magic, Uint8Array.of(1)];
+  const parts: Uint8Array[] = [magic, Uint8Array.of(1)];
   for (const [name, length] of Object.entries(LENGTHS)) {
     const value = claims[name as keyof SimulatedClaims];
     if (value.length !== length) {
