@@ -1,0 +1,23 @@
+// The drivers there are, by kind: a fifth is one folder and one line here.
+import { CocosError } from "../base/mod.ts";
+import type { Kind } from "../proto/runner.ts";
+import type { Runtime } from "./contract.ts";
+import { elf } from "./elf/mod.ts";
+import { python } from "./python/mod.ts";
+
+const DRIVERS: readonly Runtime[] = [elf, python];
+
+/**
+ * The driver of a kind.
+ *
+ * @throws {CocosError} `not-supported` for a kind that this runner can't run.
+ */
+export function driverOf(kind: Kind): Runtime {
+  const driver = DRIVERS.find((each) => each.kind === kind);
+  if (driver === undefined) {
+    throw new CocosError("not-supported", `This runner can't run algorithms of type ${kind}`, {
+      hint: `It runs ${DRIVERS.map((each) => each.kind).join(", ")}.`,
+    });
+  }
+  return driver;
+}

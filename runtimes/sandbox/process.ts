@@ -1,0 +1,217 @@
+// One sandboxed process tree: start it, move it into its group before it runs, read its output, kill
+// it, and know when the last of its processes is gone.
+import { type ChildProcess, spawn } from "node:child_process";
+import type { Readable, Writable } from "node:stream";
+import { CocosError, messageOf } from "../../base/mod.ts";
+import { ETC, Fd, sandboxArgv, type SandboxSpec } from "./argv.ts";
+import type { JobGroup } from "./cgroup.ts";
+import { seccompProgram } from "./seccomp.ts";
+
+/** How a program ended. */
+export type Ending =
+  /** It ran and gave this code; bubblewrap tells a death by signal N as 128 + N. */
+  | { readonly kind: "exit"; readonly code: number }
+  /** bubblewrap itself was killed: by us, for memory, or with its group. */
+  | { readonly kind: "killed" }
+  /** It never ran; `reason` is bubblewrap's own last line. */
+  | { readonly kind: "not-started"; readonly reason: string };
+
+/** Takes a piece of output; may keep the bytes. */
+export type OutputSink = (stream: "stdout" | "stderr", bytes: Uint8Array) => "go-on" | "slow-down";
+
+/** What starting needs beside the sandbox's description. */
+export interface StartOptions {
+  /** Path of the bubblewrap program. */
+  readonly bwrap: string;
+  readonly group: JobGroup;
+  readonly onOutput: OutputSink;
+  /** Descriptors above the ones in use that the runner inherited and the program must not see. */
+  readonly leaked?: readonly number[];
+}
+
+/** Time a reader rests when it is told to slow down: at most 32 MiB a second are then read. */
+const REST_MS = 2;
+/** Time between two looks whether a group is empty. */
+const LOOK_MS = 2;
+/** Longest time the kernel may take to end killed processes before we call it a failure. */
+const DEATH_MS = 5000;
+/** What we keep of bubblewrap's complaint. */
+const REASON_BYTES = 2048;
+
+const program = seccompProgram();
+const text = new TextEncoder();
+
+/** A started sandbox. `kill()` is safe at any time; `ended` never rejects before all are dead. */
+export class SandboxProcess {
+  /** How it ended; resolved when no process of it is left. */
+  readonly ended: Promise<Ending>;
+  /** Resolved when the program was let go, false if it ended before that. */
+  readonly released: Promise<boolean>;
+  readonly #child: ChildProcess;
+  readonly #group: JobGroup;
+  #dead = false;
+
+  constructor(spec: SandboxSpec, options: StartOptions) {
+    this.#group = options.group;
+    const top = Math.max(Fd.NSSWITCH, ...(options.leaked ?? []));
+    // A descriptor we inherited is replaced by a pipe whose other end we drop at once.
+    const stdio = Array.from(
+      { length: top + 1 },
+      (_, fd) =>
+        fd === 0 || (fd > Fd.NSSWITCH && !options.leaked?.includes(fd)) ? "ignore" : "pipe",
+    ) as ("ignore" | "pipe")[];
+    this.#child = spawn(options.bwrap, sandboxArgv(spec), { stdio, env: {}, cwd: "/" });
+    const ends = this.#child.stdio as unknown as (Readable & Writable)[];
+    for (const fd of options.leaked ?? []) if (fd > Fd.NSSWITCH) ends[fd]?.destroy();
+    const alive = closed(ends[Fd.ALIVE] as Readable);
+    let exitCode: number | undefined;
+    let complaint = new Uint8Array();
+    const released = Promise.withResolvers<boolean>();
+    this.released = released.promise;
+    this.released.catch(() => {});
+    const status = this.#follow(
+      ends[Fd.STATUS] as Readable,
+      ends[Fd.BLOCK] as Writable,
+      released.resolve,
+      (code) => {
+        exitCode = code;
+      },
+    );
+    // A failed move is told by `released`; the program was never let go then.
+    status.catch((cause) => {
+      released.reject(cause);
+      this.kill();
+    });
+    feed(ends[Fd.SECCOMP] as Writable, program);
+    for (const [fd, file] of ETC) feed(ends[fd] as Writable, text.encode(file.text));
+    for (const name of ["stdout", "stderr"] as const) {
+      (this.#child[name] as Readable).on("data", (chunk: Uint8Array) => {
+        if (name === "stderr" && complaint.length < REASON_BYTES) {
+          complaint = joined(complaint, chunk.subarray(0, REASON_BYTES - complaint.length));
+        }
+        if (options.onOutput(name, chunk) === "slow-down" && !this.#dead) this.#rest(name);
+      });
+    }
+    const exited = new Promise<Ending>((resolve) => {
+      this.#child.once("error", (error) => {
+        resolve({ kind: "not-started", reason: messageOf(error) });
+      });
+      this.#child.once("exit", (code) => {
+        resolve(code === null ? { kind: "killed" } : { kind: "exit", code });
+      });
+    });
+    this.ended = this.#end(exited, alive, status, (ending) => {
+      if (ending.kind !== "exit" || exitCode !== undefined) return ending;
+      const reason = new TextDecoder().decode(complaint).trim().split("\n").at(-1) ?? "";
+      return { kind: "not-started", reason: reason === "" ? `exit code ${ending.code}` : reason };
+    });
+  }
+
+  /** Kills all of it; nothing of it can stop that. */
+  kill(): void {
+    if (this.#dead) return;
+    this.#group.kill();
+    this.#child.kill("SIGKILL");
+  }
+
+  /** Reads where the sandbox's processes are, moves them into the group, lets the program start. */
+  async #follow(
+    status: Readable,
+    gate: Writable,
+    onReleased: (released: boolean) => void,
+    onExitCode: (code: number) => void,
+  ): Promise<void> {
+    gate.on("error", () => {});
+    let moved = false;
+    let rest = "";
+    for await (const chunk of status) {
+      rest += new TextDecoder().decode(chunk as Uint8Array);
+      const lines = rest.split("\n");
+      rest = lines.pop() as string;
+      for (const line of lines) {
+        if (line.trim() === "") continue;
+        const object = JSON.parse(line) as Record<string, unknown>;
+        const [pid, code] = [object["child-pid"], object["exit-code"]];
+        if (typeof code === "number") onExitCode(code);
+        if (typeof pid !== "number" || moved) continue;
+        moved = true;
+        if (this.#child.pid !== undefined) this.#group.add(this.#child.pid);
+        this.#group.add(pid);
+        gate.end("go");
+        onReleased(true);
+      }
+    }
+    if (!moved) {
+      gate.destroy();
+      onReleased(false);
+    }
+  }
+
+  async #end(
+    exited: Promise<Ending>,
+    alive: Promise<void>,
+    status: Promise<void>,
+    judge: (ending: Ending) => Ending,
+  ): Promise<Ending> {
+    const ending = await exited;
+    this.#dead = true;
+    for (const name of ["stdout", "stderr"] as const) this.#child[name]?.resume();
+    // bubblewrap's own exit does not wait for the namespace: daemons live until the kernel has
+    // killed them all (S-8).
+    if (ending.kind !== "not-started") await alive;
+    await this.#emptied();
+    await status.catch(() => {});
+    return judge(ending);
+  }
+
+  #rest(name: "stdout" | "stderr"): void {
+    const stream = this.#child[name] as Readable;
+    stream.pause();
+    setTimeout(() => stream.resume(), REST_MS);
+  }
+
+  async #emptied(): Promise<void> {
+    const until = performance.now() + DEATH_MS;
+    while (this.#group.populated()) {
+      if (performance.now() > until) {
+        throw new CocosError("internal", "Cannot end the run: killed processes do not go away");
+      }
+      this.#group.kill();
+      await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+    }
+    await drained(this.#child, until);
+  }
+}
+
+/** Resolves when everything the tree printed has been given to the sink. */
+function drained(child: ChildProcess, until: number): Promise<void> {
+  if (child.stdout?.closed !== false && child.stderr?.closed !== false) return Promise.resolve();
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, Math.max(1, until - performance.now()));
+    child.once("close", () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+function feed(stream: Writable, bytes: Uint8Array): void {
+  // bubblewrap may end before it reads this; its own message tells why.
+  stream.on("error", () => {});
+  stream.end(bytes);
+}
+
+function closed(stream: Readable): Promise<void> {
+  return new Promise((resolve) => {
+    stream.on("error", () => {});
+    stream.once("close", resolve);
+    stream.resume();
+  });
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {
+  const whole = new Uint8Array(a.length + b.length);
+  whole.set(a);
+  whole.set(b, a.length);
+  return whole;
+}
