@@ -1,0 +1,205 @@
+// gRPC by hand over node:http2, so that the tests see what is on the wire and not what a library
+// makes of it: header lists as they came, length-prefixed messages, trailers.
+import { Buffer } from "node:buffer";
+import http2 from "node:http2";
+
+/** A header list in order, repeated names kept. */
+export type HeaderList = readonly (readonly [string, string])[];
+
+/** A message frame: flag byte, length, bytes (gRPC over HTTP/2, "Length-Prefixed-Message"). */
+export function framed(message: Uint8Array): Buffer {
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(message.length, 1);
+  return Buffer.concat([head, message]);
+}
+
+/** Cuts a stream of bytes into messages. */
+export class Unframer {
+  #rest = Buffer.alloc(0);
+
+  /** Messages that are whole with these bytes. */
+  add(bytes: Uint8Array): Buffer[] {
+    this.#rest = Buffer.concat([this.#rest, bytes]);
+    const messages: Buffer[] = [];
+    while (this.#rest.length >= 5) {
+      const length = this.#rest.readUInt32BE(1);
+      if (this.#rest[0] !== 0) throw new Error("a compressed message");
+      if (this.#rest.length < 5 + length) break;
+      messages.push(this.#rest.subarray(5, 5 + length));
+      this.#rest = this.#rest.subarray(5 + length);
+    }
+    return messages;
+  }
+
+  /** Bytes of a message that is not whole. */
+  get left(): number {
+    return this.#rest.length;
+  }
+}
+
+/** Percent-encoding of `grpc-message`: everything but printable ASCII without `%`. */
+function percent(text: string): string {
+  return [...Buffer.from(text)].map((byte) =>
+    byte >= 0x20 && byte <= 0x7e && byte !== 0x25
+      ? String.fromCharCode(byte)
+      : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`
+  ).join("");
+}
+
+/** Pairs of node's flat header list. */
+function pairs(flat: readonly string[]): [string, string][] {
+  return Array.from({ length: flat.length / 2 }, (_, i) => [
+    flat[2 * i] as string,
+    flat[2 * i + 1] as string,
+  ]);
+}
+
+/** All values of a header. */
+export function valuesOf(headers: HeaderList, name: string): string[] {
+  return headers.filter(([key]) => key === name).map(([, value]) => value);
+}
+
+/** A call as a server saw it. */
+export interface Received {
+  readonly path: string;
+  readonly headers: HeaderList;
+  readonly messages: readonly Buffer[];
+  /** Whether the client half-closed. */
+  readonly ended: boolean;
+}
+
+/** What a recording server answers: messages, then a status in the trailers. */
+export interface Answer {
+  readonly headers?: Record<string, string>;
+  readonly messages?: readonly Uint8Array[];
+  readonly status?: number;
+  readonly text?: string;
+}
+
+/** A gRPC server that keeps every call it gets. */
+export async function recordingServer(
+  answer: (call: Received) => Answer,
+): Promise<{ port: number; calls: Received[] } & AsyncDisposable> {
+  const calls: Received[] = [];
+  const sessions = new Set<http2.ServerHttp2Session>();
+  const server = http2.createServer();
+  server.on("session", (session) => {
+    sessions.add(session);
+    session.on("close", () => sessions.delete(session));
+    session.on("error", () => {});
+  });
+  server.on("stream", (stream, headers, _flags, raw?: readonly string[]) => {
+    const unframer = new Unframer();
+    const messages: Buffer[] = [];
+    stream.on("error", () => {});
+    stream.on("data", (bytes: Buffer) => messages.push(...unframer.add(bytes)));
+    stream.on("end", () => {
+      const call = {
+        path: String(headers[":path"]),
+        headers: pairs(raw ?? []),
+        messages,
+        ended: true,
+      };
+      calls.push(call);
+      const { headers: initial = {}, messages: out = [], status = 0, text = "" } = answer(call);
+      stream.respond(
+        { ":status": 200, "content-type": "application/grpc", ...initial },
+        { waitForTrailers: true },
+      );
+      stream.on("wantTrailers", () => {
+        stream.sendTrailers({
+          "grpc-status": String(status),
+          ...(text === "" ? {} : { "grpc-message": percent(text) }),
+        });
+      });
+      for (const each of out) stream.write(framed(each));
+      stream.end();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  return {
+    port,
+    calls,
+    async [Symbol.asyncDispose]() {
+      for (const session of sessions) session.destroy();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
+/** What a client got back. */
+export interface Reply {
+  /** Initial header list. */
+  readonly headers: Record<string, string>;
+  readonly messages: Buffer[];
+  /** Status and text, from the trailers or from a headers-only answer. */
+  readonly status: number;
+  readonly text: string;
+}
+
+/** A client connection; one call at a time is enough here. */
+export class Client implements Disposable {
+  readonly #session: http2.ClientHttp2Session;
+
+  constructor(port: number) {
+    this.#session = http2.connect(`http://127.0.0.1:${port}`);
+    this.#session.on("error", () => {});
+  }
+
+  /** Opens a call; messages are sent as given, then the stream is half-closed unless `open`. */
+  async call(
+    path: string,
+    headers: Record<string, string | readonly string[]>,
+    messages: readonly Uint8Array[],
+  ): Promise<Reply> {
+    const stream = this.open(path, headers);
+    for (const each of messages) stream.write(framed(each));
+    stream.end();
+    return await replyOf(stream);
+  }
+
+  /** Opens a stream and leaves it to the caller. */
+  open(
+    path: string,
+    headers: Record<string, string | readonly string[]>,
+  ): http2.ClientHttp2Stream {
+    return this.#session.request({
+      ":method": "POST",
+      ":path": path,
+      "content-type": "application/grpc",
+      te: "trailers",
+      ...headers,
+    } as http2.OutgoingHttpHeaders);
+  }
+
+  [Symbol.dispose](): void {
+    this.#session.destroy();
+  }
+}
+
+/** Reads a stream to its end. */
+export function replyOf(stream: http2.ClientHttp2Stream): Promise<Reply> {
+  const { promise, resolve, reject } = Promise.withResolvers<Reply>();
+  const unframer = new Unframer();
+  const messages: Buffer[] = [];
+  let initial: Record<string, string> = {};
+  let trailers: Record<string, string> = {};
+  stream.on("response", (headers) => initial = headers as Record<string, string>);
+  stream.on("trailers", (headers) => trailers = headers as Record<string, string>);
+  stream.on("data", (bytes: Buffer) => messages.push(...unframer.add(bytes)));
+  stream.on("error", reject);
+  stream.on("close", () => {
+    const end = "grpc-status" in trailers ? trailers : initial;
+    if (end["grpc-status"] === undefined) {
+      return reject(new Error(`the stream ended without a status: rst ${stream.rstCode}`));
+    }
+    resolve({
+      headers: initial,
+      messages,
+      status: Number(end["grpc-status"]),
+      text: decodeURIComponent(end["grpc-message"] ?? ""),
+    });
+  });
+  return promise;
+}
