@@ -1,6 +1,6 @@
 // The whole recipe: packages → stage → bundles → caches → two layers → one image, measured.
 import { CocosError } from "../base/mod.ts";
-import { bundle, checkDeno, commandLine, type Program } from "./_bundle.ts";
+import { bundle, checkDeno, commandLine } from "./_bundle.ts";
 import type { Entry } from "./_cpio.ts";
 import { entriesOf, folders, join, type Measured, writeLayer } from "./_image.ts";
 import { probeInitrd } from "./_initrd.ts";
@@ -13,6 +13,7 @@ import {
   parseLock,
   unpackLinker,
 } from "./_packages.ts";
+import { type Wanted, withRights } from "./_programs.ts";
 import { parseOsRelease, type Recipe, recipeFor } from "./_recipe.ts";
 import { layOut, links, type Stage } from "./_stage.ts";
 import { sandboxRefusal, warm } from "./_warm.ts";
@@ -24,7 +25,7 @@ export interface BuildOptions {
   /** Folder the image goes to. */
   readonly out: string;
   /** Programs to put in; the agent and the runner. */
-  readonly programs: readonly Program[];
+  readonly programs: readonly Wanted[];
   /** Build although nothing changed. */
   readonly force?: boolean;
   /** Lay the packages out anew too, beside the kept base layer: a proof that it comes out the same. */
@@ -60,6 +61,7 @@ const GUEST_FOLDERS = {
   "cocos/work": 0o755,
   "dev": 0o755,
   "etc": 0o755,
+  "etc/certs": 0o755,
   "proc": 0o555,
   "root": 0o700,
   "run": 0o755,
@@ -211,16 +213,19 @@ async function topEntries(
   root: string,
   top: string,
   stage: Stage,
-  programs: readonly Program[],
+  wanted: readonly Wanted[],
   say: (line: string) => void,
 ): Promise<{ entries: Entry[]; warmed: boolean }> {
   const bundles = `${top}/cocos`;
   await Deno.mkdir(bundles);
+  const environment = `${top}/environment`;
+  const programs = [];
+  for (const each of wanted) {
+    programs.push(await withRights(root, each, environment.slice(root.length + 1)));
+  }
   say(`programs: bundling ${programs.map(({ name }) => name).join(" and ")}`);
   for (const program of programs) await bundle(root, program, bundles);
   say("programs: filling their code caches");
-  const environment = `${top}/environment`;
-  await Deno.writeTextFile(environment, "AGENT_CVM_GRPC_URL=10.0.2.2:7001\n");
   const refused = await sandboxRefusal(stage);
   const warmed = refused === undefined;
   for (const { name } of programs) {

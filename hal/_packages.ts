@@ -97,6 +97,11 @@ export async function fetchPackages(
   await Deno.mkdir(shelf.cache, { recursive: true });
   const apt = await PrivateApt.open(`${shelf.cache}/apt`, sources);
   const kernel = await kernelPackages(apt, recipe, pins);
+  for (const { name } of pins) {
+    if (!recipe.packages.includes(name) && !kernel.includes(name)) {
+      shelf.say(`drift: ${name} is gone, using ${kernel.join(" and ")}`);
+    }
+  }
   const names = [...recipe.packages, ...kernel].sort();
   const versions = await apt.versions(names);
   const chosen = names.map((name) => choose(name, pins, versions, recipe));

@@ -52,7 +52,7 @@ export async function warm(
   await run(linker, [
     ...sandbox(stage),
     ...["--tmpfs", "/tmp", "--tmpfs", "/run", "--tmpfs", "/cocos/work"],
-    ...["--dir", "/run/cocos/agent", "--dir", "/run/cocos/certs", "--dir", "/run/cocos/evidence"],
+    ...["--dir", "/run/cocos/agent", "--dir", "/etc/certs", "--dir", "/run/cocos/evidence"],
     ...["--dir", "/run/cocos/cgroup/cocos", "--ro-bind", environment],
     ...["/run/cocos/agent/environment", "--ro-bind", `${bundles}/${name}.js`, `/cocos/${name}.js`],
     ...["--bind", into, `/run/cocos/deno/${name}`, "--setenv", "HOME", "/tmp"],

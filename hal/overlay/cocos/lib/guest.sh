@@ -2,11 +2,12 @@
 # What /init and the start scripts share. Everything read here comes from the host and is only a
 # hint: it can be refused, it is never evaluated, and it never enters a process environment.
 
-# The settings the agent takes from the host (it parses each by type and range itself).
+# The settings the agent takes from the host (it parses each by type and range itself). Where the
+# front door listens is not among them: the image's permissions say it.
 SETTINGS="AGENT_CERTS_TOKEN AGENT_CVM_CA_URL AGENT_CVM_GRPC_CLIENT_CERT AGENT_CVM_GRPC_CLIENT_KEY
 AGENT_CVM_GRPC_SERVER_CA_CERTS AGENT_CVM_GRPC_TIMEOUT AGENT_CVM_GRPC_URL AGENT_CVM_ID
-AGENT_GRPC_HOST AGENT_GRPC_PORT AGENT_LOG_LEVEL AGENT_MAA_URL AGENT_MAX_UPLOAD_BYTES AGENT_OS_BUILD
-AGENT_OS_DISTRO AGENT_OS_TYPE AGENT_VMPL"
+AGENT_LOG_LEVEL AGENT_MAA_URL AGENT_MAX_UPLOAD_BYTES AGENT_OS_BUILD AGENT_OS_DISTRO AGENT_OS_TYPE
+AGENT_VMPL"
 MAX_SHARED_BYTES=65536
 MAX_SETTING_LENGTH=4096
 ENVIRONMENT=/run/cocos/agent/environment
