@@ -154,8 +154,9 @@ export interface Endpoint {
  * @throws {RangeError} that shows the text.
  */
 export function parseEndpoint(value: string): Endpoint {
-  const parts = /^(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)):(\d{1,5})$/
-    .exec(value);
+  const parts =
+    /^(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)):(\d{1,5})$/
+      .exec(value);
   const port = Number(parts?.[3]);
   if (parts === null || port < 1 || port > 65535) {
     throw new RangeError(`must be host:port without scheme, is ${shown(value)}`);

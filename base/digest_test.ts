@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { digestFile, equalBytes, fromHex, hex, sha3_256, Sha3_256 } from "./digest.ts";
+import { digestFile, equalBytes, fromHex, hex, Sha3_256, sha3_256 } from "./digest.ts";
 
 const text = new TextEncoder();
 

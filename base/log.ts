@@ -1,6 +1,12 @@
 // One JSON object a line, in the form of Go's slog JSON handler: the shape the Go programs print,
 // so that the same tools read both.
-import { configureSync, getLogger, type Logger, type LogLevel, type LogRecord } from "@logtape/logtape";
+import {
+  configureSync,
+  getLogger,
+  type Logger,
+  type LogLevel,
+  type LogRecord,
+} from "@logtape/logtape";
 
 export type { Logger } from "@logtape/logtape";
 
