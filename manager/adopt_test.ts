@@ -110,9 +110,11 @@ const BAD_RECORDS: Record<string, (path: string, good: string) => Promise<void>>
     Deno.writeTextFile(path, good.replace(/"port": \d+/, `"port": "x"`)),
   "of a newer version": (path, good) =>
     Deno.writeTextFile(path, good.replace(`"version": 1`, `"version": 2`)),
-  "a link": async (path) => {
+  "a link to a good one": async (path, good) => {
+    const planted = `${path.split("/state/")[0]}/planted.json`;
+    await Deno.writeTextFile(planted, good);
     await Deno.remove(path);
-    await Deno.symlink("/etc/hostname", path);
+    await Deno.symlink(planted, path);
   },
   "of another user": async (path) => {
     if (Deno.uid() === 0) await Deno.chown(path, 65534, 65534);

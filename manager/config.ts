@@ -17,6 +17,9 @@ import { firmware, teeOf, templateOf } from "./template.ts";
 export interface Config {
   readonly listen: { readonly host: string; readonly port: number };
   readonly tls: TlsFiles | undefined;
+  /** Health and metrics; `undefined` without. */
+  readonly http: { readonly host: string; readonly port: number } | undefined;
+  readonly instanceId: string;
   /** The computation management service; also the server URL of a CVM created without one. */
   readonly management: {
     readonly endpoint: Endpoint;
@@ -63,8 +66,6 @@ const WITHOUT_EFFECT: Record<string, string> = {
   MANAGER_QEMU_HOST_FWD_AGENT: "each VM gets a port of MANAGER_QEMU_HOST_FWD_RANGE",
   MANAGER_QEMU_CERTS_MOUNT: "each VM gets a private certificates folder",
   MANAGER_QEMU_ENV_MOUNT: "each VM gets a private environment folder",
-  MANAGER_HTTP_HOST: "this version has no HTTP listener",
-  MANAGER_HTTP_PORT: "this version has no HTTP listener",
   COCOS_JAEGER_URL: "this version exports no traces",
   COCOS_JAEGER_TRACE_RATIO: "this version exports no traces",
 };
@@ -255,11 +256,11 @@ function resolve(
   const certFile = v.MANAGER_GRPC_SERVER_CERT;
   const keyFile = v.MANAGER_GRPC_SERVER_KEY;
   return {
-    // Deno grants addresses, not what a name resolves to; and a listener wants one address anyway.
-    listen: {
-      host: v.MANAGER_GRPC_HOST === "localhost" ? "127.0.0.1" : v.MANAGER_GRPC_HOST,
-      port: v.MANAGER_GRPC_PORT,
-    },
+    listen: { host: address(v.MANAGER_GRPC_HOST), port: v.MANAGER_GRPC_PORT },
+    http: v.MANAGER_HTTP_PORT === 0
+      ? undefined
+      : { host: address(v.MANAGER_HTTP_HOST), port: v.MANAGER_HTTP_PORT },
+    instanceId: v.MANAGER_INSTANCE_ID,
     tls: certFile === undefined || keyFile === undefined
       ? undefined
       : { certFile, keyFile, clientCaFile: v.MANAGER_GRPC_CLIENT_CA_CERTS },
@@ -285,4 +286,9 @@ function resolve(
     pcrValues: v.MANAGER_PCR_VALUES,
     warnings,
   };
+}
+
+/** Deno grants addresses, not what a name resolves to; and a listener wants one address anyway. */
+function address(host: string): string {
+  return host === "localhost" ? "127.0.0.1" : host;
 }

@@ -29,6 +29,13 @@ Deno.test("settings() has every variable of the seed's table", () => {
   for (const name of SEED) assert.ok(name in fields, name);
 });
 
+Deno.test("docs/manager.md lists every setting and nothing else", async () => {
+  const page = await Deno.readTextFile(new URL("../docs/manager.md", import.meta.url));
+  const named = new Set(page.match(/\b(?:MANAGER|COCOS)_[A-Z0-9_]+\b/g));
+  named.delete("MANAGER_QEMU_SEV_SNP_CBIT_POS");
+  assert.deepEqual([...named].sort(), Object.keys(settings(pretendMachine())).sort());
+});
+
 Deno.test("readManagerConfig() of nothing is the seed's defaults", () => {
   const config = configOf();
   assert.deepEqual(config.listen, { host: "127.0.0.1", port: 7002 });

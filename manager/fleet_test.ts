@@ -184,6 +184,7 @@ Deno.test("N-14 Fleet: while a removal waits for its guest others are answered; 
   const first = await fleet.create(request());
   const removal = fleet.remove(first.id);
   const again = fleet.remove(first.id);
+  assert.equal(again, removal);
   await bed.behave("normal");
   const started = performance.now();
   const second = await fleet.create(request());

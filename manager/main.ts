@@ -5,6 +5,7 @@ import { type Arguments, HELP, parseArguments, VERSION } from "./arguments.ts";
 import { type Config, readManagerConfig } from "./config.ts";
 import { Fleet } from "./fleet.ts";
 import { socketPath } from "./folder.ts";
+import { Counters, openHttp } from "./http.ts";
 import { ImageCheck } from "./image.ts";
 import { bootId, settingsSource, thisMachine } from "./machine.ts";
 import { chooseAccel, qemuVersion } from "./probe.ts";
@@ -109,10 +110,16 @@ async function run(args: Arguments): Promise<void> {
   await image.run();
   const chosen = choose().then((kind) => log.info`VMs use ${kind}`);
   if (config.kvm === true) await chosen;
+  const counters = new Counters();
+  await using _http = config.http === undefined ? undefined : openHttp(config.http, {
+    counters,
+    vms: () => fleet.list().length,
+    instanceId: config.instanceId,
+  });
   const { serve } = await import("../proto/mod.ts"); // gRPC is loaded late: --help answers at once
   await using server = await serve({
     ...config.listen,
-    services: [managerService(fleet, config)],
+    services: [managerService(fleet, config, counters)],
     healthName: "manager",
     ...(config.tls === undefined ? {} : {
       tls: {
@@ -127,6 +134,9 @@ async function run(args: Arguments): Promise<void> {
   const how = { none: "without TLS", tls: "with TLS", mtls: "with mTLS" }[server.protection];
   const address = formatEndpoint({ host: config.listen.host, port: server.port });
   log.info`manager service gRPC server listening at ${address} ${how}`;
+  if (config.http !== undefined) {
+    log.info`manager service http server listening at ${formatEndpoint(config.http)} without TLS`;
+  }
   const greeted = greetManagement(config.management);
 
   const failed = chosen.then(() => new Promise<never>(() => {}));

@@ -21,6 +21,7 @@ function environment(bed: Testbed, more: Record<string, string> = {}): Record<st
     MANAGER_STATE_DIR: bed.config.stateDir,
     MANAGER_QEMU_ENABLE_KVM: "false",
     MANAGER_GRPC_PORT: "0",
+    MANAGER_HTTP_PORT: "0",
     MANAGER_GRPC_URL: "127.0.0.1:1",
     ...more,
   };

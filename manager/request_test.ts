@@ -66,7 +66,10 @@ const REFUSED: [keyof CreateFields, string | Uint8Array][] = [
   ["agentCvmServerCaCert", bytes("not PEM")],
   ["agentCvmServerCaCert", pem("PRIVATE KEY")],
   ["agentCvmServerCaCert", pem("CERTIFICATE", "A")],
-  ["agentCvmServerCaCert", bytes(`${"x".repeat(MAX_PEM_BYTES)}`)],
+  [
+    "agentCvmServerCaCert",
+    bytes(new TextDecoder().decode(pem("CERTIFICATE")).repeat(MAX_PEM_BYTES / 32)),
+  ],
   ["agentCvmServerCaCert", new Uint8Array(10 * 1024 * 1024)],
   ["agentCvmServerCaCert", bytes("-----BEGIN CERTIFICATE-----\nAAAA\n")],
   ["agentCvmServerCaCert", bytes("\u001b[2J" + new TextDecoder().decode(pem("CERTIFICATE")))],

@@ -47,6 +47,7 @@ export function rights(
   ];
   const net = [
     formatEndpoint(config.listen),
+    config.http === undefined ? undefined : formatEndpoint(config.http),
     formatEndpoint(management.endpoint),
     ...ports.map((port) => `${forward}:${port}`),
     ...[...new Set([...ports, ...more])].map((port) => `unix:${socketPath(config.stateDir, port)}`),

@@ -10,7 +10,7 @@ Deno.test("L-2 rights() names each file, port and socket, one flag a kind", () =
     "/home/build/hal/rootfs.cpio.gz,/home/build/hal/measurements.json," +
     "/usr/share/OVMF/OVMF_CODE.fd,/usr/share/OVMF/OVMF_VARS.fd,/etc/m.env",
     "--allow-write=/s",
-    "--allow-net=127.0.0.1:7002,localhost:7001,127.0.0.1:6100,127.0.0.1:6101," +
+    "--allow-net=127.0.0.1:7002,127.0.0.1:7003,localhost:7001,127.0.0.1:6100,127.0.0.1:6101," +
     "unix:/s/qmp/6100.sock,unix:/s/qmp/6101.sock,unix:/s/qmp/6150.sock",
     "--allow-run=/usr/bin/qemu-system-x86_64",
   ]);

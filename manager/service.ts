@@ -4,6 +4,7 @@ import { CocosError, logger, messageOf, Status } from "../base/mod.ts";
 import { implement, ManagerService, type ServiceImpl } from "../proto/mod.ts";
 import type { Config } from "./config.ts";
 import { type Fleet, tookLine } from "./fleet.ts";
+import { Counters, type Method } from "./http.ts";
 import { readRequest } from "./request.ts";
 
 const log = logger("manager");
@@ -15,64 +16,81 @@ const MAX_ID = 64;
 export function managerService(
   fleet: Pick<Fleet, "create" | "remove" | "has">,
   config: Config,
+  counters = new Counters(),
 ): ServiceImpl {
+  const logged = async <T>(method: Method, what: () => string, work: () => Promise<T>) => {
+    const started = performance.now();
+    const done = (error?: unknown) => {
+      const ms = performance.now() - started;
+      counters.add(method, ms, error === undefined);
+      return tookLine(what(), ms, error);
+    };
+    try {
+      const result = await work();
+      log.info`${done()}`;
+      return result;
+    } catch (error) {
+      log.warn`${done(error)}`;
+      throw asAnswer(error);
+    }
+  };
   return implement(ManagerService, {
     async createVm(request) {
       let [id, port] = ["", ""];
-      return await logged(() => `Method CreateVM for id ${id} on port ${port}`, async () => {
-        const checked = readRequest(request, config.management.endpoint);
-        const vm = await fleet.create(checked);
-        [id, port] = [vm.id, String(vm.port)];
-        return { cvmId: id, forwardedPort: port };
-      });
+      return await logged(
+        "CreateVM",
+        () => `Method CreateVM for id ${id} on port ${port}`,
+        async () => {
+          const checked = readRequest(request, config.management.endpoint);
+          const vm = await fleet.create(checked);
+          [id, port] = [vm.id, String(vm.port)];
+          return { cvmId: id, forwardedPort: port };
+        },
+      );
     },
     async removeVm({ cvmId }) {
-      return await logged(() => `Method RemoveVM for vm ${shown(cvmId)}`, async () => {
+      return await logged("RemoveVM", () => `Method RemoveVM for vm ${shown(cvmId)}`, async () => {
         await fleet.remove(cvmId);
         return {};
       });
     },
     async cVMInfo({ id }) {
-      return await logged(() => "Method ReturnCVMInfo for computation", () =>
-        Promise.resolve({
-          id,
-          ovmfVersion: config.ovmfVersion,
-          cpuNum: config.template.smp.count,
-          cpuType: config.template.cpu,
-          eosVersion: config.eosVersion,
-        }));
+      return await logged(
+        "ReturnCVMInfo",
+        () => "Method ReturnCVMInfo for computation",
+        () =>
+          Promise.resolve({
+            id,
+            ovmfVersion: config.ovmfVersion,
+            cpuNum: config.template.smp.count,
+            cpuType: config.template.cpu,
+            eosVersion: config.eosVersion,
+          }),
+      );
     },
     async attestationPolicy({ id }) {
-      return await logged(() => `Method FetchAttestation  for computation ${shown(id)}`, () => {
-        if (!fleet.has(id)) {
-          throw new CocosError("not-found", `computationId ${shown(id)} not found`, {
-            status: Status.UNKNOWN,
-          });
-        }
-        if (config.tee !== "none") {
-          throw new CocosError(
-            "not-supported",
-            "error while creating attestation policy : this manager makes no policies; compute the " +
-              "expected measurements from the files with the CLI",
-          );
-        }
-        // A plain VM has nothing to attest: the Go manager's answer is an empty policy.
-        return Promise.resolve({ id, info: new Uint8Array() });
-      });
+      return await logged(
+        "FetchAttestation",
+        () => `Method FetchAttestation  for computation ${shown(id)}`,
+        () => {
+          if (!fleet.has(id)) {
+            throw new CocosError("not-found", `computationId ${shown(id)} not found`, {
+              status: Status.UNKNOWN,
+            });
+          }
+          if (config.tee !== "none") {
+            throw new CocosError(
+              "not-supported",
+              "error while creating attestation policy : this manager makes no policies; compute the " +
+                "expected measurements from the files with the CLI",
+            );
+          }
+          // A plain VM has nothing to attest: the Go manager's answer is an empty policy.
+          return Promise.resolve({ id, info: new Uint8Array() });
+        },
+      );
     },
   });
-}
-
-async function logged<T>(what: () => string, work: () => Promise<T>): Promise<T> {
-  const started = performance.now();
-  try {
-    const result = await work();
-    log.info`${tookLine(what(), performance.now() - started)}`;
-    return result;
-  } catch (error) {
-    log.warn`${tookLine(what(), performance.now() - started, error)}`;
-    throw asAnswer(error);
-  }
 }
 
 /** An error that is ours goes out as it is; any other says what failed, without our folders. */

@@ -111,6 +111,15 @@ export function bindAddress(fallback: string): Field<string> {
   );
 }
 
+/** Where a server of ours listens. */
+export function listenHost(): Field<string> {
+  return matching(
+    /^(?:localhost|\d{1,3}(?:\.\d{1,3}){3}|(?=.*:)[0-9A-Fa-f:.]{2,45})$/,
+    "localhost or an address",
+    "localhost",
+  );
+}
+
 /** Text that matches a pattern; `what` finishes the sentence "must be …". */
 export function matching(pattern: RegExp, what: string, fallback: string): Field<string> {
   return {
@@ -260,17 +269,13 @@ export function settings(machine: Machine) {
     MANAGER_QEMU_CERTS_MOUNT: optional(path(machine)),
     MANAGER_QEMU_ENV_MOUNT: optional(path(machine)),
 
-    MANAGER_GRPC_HOST: matching(
-      /^(?:localhost|\d{1,3}(?:\.\d{1,3}){3}|(?=.*:)[0-9A-Fa-f:.]{2,45})$/,
-      "localhost or an address",
-      "localhost",
-    ),
+    MANAGER_GRPC_HOST: listenHost(),
     MANAGER_GRPC_PORT: integer(0, 65535, "7002"),
     MANAGER_GRPC_SERVER_CERT: optional(file(machine)),
     MANAGER_GRPC_SERVER_KEY: optional(file(machine)),
     MANAGER_GRPC_CLIENT_CA_CERTS: optional(file(machine)),
     MANAGER_GRPC_INSECURE_REMOTE: boolean("false"),
-    MANAGER_HTTP_HOST: text("localhost", 256),
+    MANAGER_HTTP_HOST: listenHost(),
     MANAGER_HTTP_PORT: integer(0, 65535, "7003"),
     MANAGER_LOG_LEVEL: oneOf(LEVELS, "info"),
     MANAGER_MAX_VMS: integer(0, MAX_PORTS, "10"),
