@@ -9,6 +9,8 @@ export type Behaviour =
   | "dies-at-once"
   | "port-taken"
   | "silent"
+  /** Answers its first client; all later ones wait in vain. */
+  | "stalls-later"
   | "talks-rubbish"
   | "other-uuid"
   | "floods-console";
@@ -43,7 +45,10 @@ async function main(behaviour: Behaviour, args: string[]): Promise<void> {
     for (let n = 0; n < 1000; n++) Deno.stdout.writeSync(line);
   }
   const server = Deno.listen({ transport: "unix", path: socket });
-  for await (const connection of server) await talk(connection, behaviour, args, socket);
+  for await (const connection of server) {
+    await talk(connection, behaviour, args, socket);
+    if (behaviour === "stalls-later") behaviour = "silent";
+  }
 }
 
 /** A test tells the pretended guest what to do through its forwarded port. */
@@ -113,6 +118,7 @@ async function talk(
 }
 
 if (import.meta.main) {
+  setTimeout(() => Deno.exit(0), 120_000); // a failed test may leave us behind
   const [behaviour, ...args] = Deno.args;
   await main(behaviour as Behaviour, args);
 }

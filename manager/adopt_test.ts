@@ -3,7 +3,9 @@ import assert from "node:assert/strict";
 import { request, Testbed, until } from "./_testbed.ts";
 import { STEPS } from "./create.ts";
 import { Fleet } from "./fleet.ts";
+import { spawnQemu } from "./qemu.ts";
 import { parseRecord } from "./record.ts";
+import { RunningVm } from "./vm.ts";
 
 const tcg = () => Promise.resolve("tcg" as const);
 const open = (bed: Testbed, more = {}) => Fleet.open({ config: bed.config, accel: tcg, ...more });
@@ -174,6 +176,45 @@ Deno.test("N-8 Fleet.open(): a planted record of a live foreign process neither 
   assert.deepEqual((await bed.left()).map((each) => each.slice(0, 13)), ["aside/unknown"]);
   foreign.kill("SIGKILL"); // it lives, else this throws
   assert.equal((await foreign.status).signal, "SIGKILL");
+});
+
+Deno.test("N-7 Fleet.open(): a QEMU that answers nothing keeps its place and is not signalled", async () => {
+  await using bed = await Testbed.make("stalls-later", { MANAGER_MAX_VMS: "1" });
+  const before = await open(bed);
+  const made = await before.create(request());
+  const { pid } = JSON.parse(
+    await Deno.readTextFile(`${bed.config.stateDir}/vms/${made.id}/vm.json`),
+  );
+  await before[Symbol.asyncDispose]();
+  await using after = await open(bed);
+  assert.deepEqual(after.list(), [made]);
+  await assert.rejects(after.create(request()), { message: "maximum number of VMs exceeded" });
+  await assert.rejects(after.remove(made.id), {
+    code: "timeout",
+    hint: new RegExp(`-uuid ${made.id}`),
+  });
+  assert.deepEqual(after.list(), [made]);
+  Deno.kill(pid, "SIGKILL"); // what a person does; throws if the manager had ended it
+  await after.remove(made.id);
+  assert.deepEqual(await bed.left(), []);
+});
+
+Deno.test("N-6 RunningVm.confirm() gives a silent QEMU up in time", async () => {
+  await using bed = await Testbed.make("silent");
+  await Deno.mkdir(`${bed.config.stateDir}/qmp`, { recursive: true });
+  const { first } = bed.config.ports;
+  const socket = `${bed.config.stateDir}/qmp/${first}.sock`;
+  const child = spawnQemu([
+    `${bed.dir}/qemu`,
+    "-netdev",
+    `user,hostfwd=tcp:127.0.0.1:${first}-:7002`,
+    "-qmp",
+    `unix:${socket},server=on,wait=off`,
+  ], {});
+  const vm = RunningVm.spawned(crypto.randomUUID(), socket, child);
+  await assert.rejects(vm.confirm(500), { code: "timeout" });
+  child.kill();
+  await vm.gone;
 });
 
 Deno.test("N-8 parseRecord() refuses each missing or wrong field", () => {

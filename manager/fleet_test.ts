@@ -201,7 +201,7 @@ Deno.test("Fleet.remove() of an unknown id says what the Go manager says", async
   await assert.rejects(fleet.remove("1"), { message: "entity not found", status: 2 });
 });
 
-Deno.test("N-9 Fleet: the TTL removes once, also when a removal is under way", async () => {
+Deno.test("N-9 Fleet: when the TTL is over the VM is removed, not before", async () => {
   await using bed = await Testbed.make();
   const clock = handClock();
   await using fleet = await open(bed, { clock });
@@ -209,8 +209,26 @@ Deno.test("N-9 Fleet: the TTL removes once, also when a removal is under way", a
   clock.turn(3_599_000);
   assert.ok(fleet.has(id));
   clock.turn(2_000);
-  await fleet.remove(id).catch(() => {});
   await until(() => fleet.list().length === 0);
+  assert.deepEqual(await bed.left(), []);
+});
+
+Deno.test("N-9 Fleet: a TTL that ends during a removal or a shutdown changes nothing", async () => {
+  await using bed = await Testbed.make("ignores-powerdown");
+  const clock = handClock();
+  const fleet = await open(bed, { clock });
+  const { id } = await fleet.create(request({ ttl: "1h" }));
+  const stays = await fleet.create(request({ ttl: "2h" }));
+  const removal = fleet.remove(id);
+  clock.turn(3_600_001);
+  await removal;
+  assert.deepEqual(fleet.list(), [stays]);
+  await fleet[Symbol.asyncDispose]();
+  clock.turn(3_600_001);
+  await using after = await open(bed, { clock });
+  assert.deepEqual(after.list(), [stays]);
+  clock.turn(0); // over while nobody watched: removed now
+  await until(() => after.list().length === 0);
   assert.deepEqual(await bed.left(), []);
 });
 

@@ -109,6 +109,7 @@ async function run(args: Arguments): Promise<void> {
   });
   await image.run();
   const chosen = choose().then((kind) => log.info`VMs use ${kind}`);
+  chosen.catch(() => {}); // looked at below, once the door is open
   if (config.kvm === true) await chosen;
   const counters = new Counters();
   await using _http = config.http === undefined ? undefined : openHttp(config.http, {
