@@ -20,7 +20,7 @@ Deno.test("L-2 rights() refuses a path that would widen a list", () => {
   const machine = pretendMachine(["/a,/b"]);
   const config = configOf({ MANAGER_QEMU_BIN_PATH: "/a,/b" }, machine);
   assert.throws(() => rights(config), { code: "invalid-config" });
-  assert.throws(() => rights(configOf(), { config: "/x\n--allow-ffi" }), {
+  assert.throws(() => rights(configOf(), { config: "/x\n--more" }), {
     code: "invalid-config",
   });
 });
