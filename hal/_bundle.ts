@@ -12,6 +12,10 @@ export interface Program {
   readonly entry: string;
   /** Arguments of the program. */
   readonly args: readonly string[];
+  /** User id in the guest (overlay/etc/passwd). */
+  readonly uid: number;
+  /** Arguments when its code cache is made, where the guest's own can't work. */
+  readonly warmArgs?: readonly string[];
   /** Permission flags, one a line of the start script's list. */
   readonly rights: readonly string[];
 }
@@ -51,10 +55,13 @@ export async function bundle(root: string, { name, entry }: Program, into: strin
   );
 }
 
-/** What follows `deno run` in the guest: fixed flags, rights, program, arguments. */
-export function commandLine({ name, rights, args }: Program): string[] {
-  for (const word of [...rights, ...args]) {
+/** What follows `deno run` in the guest: fixed flags, rights, program, its or `other` arguments. */
+export function commandLine(
+  { name, rights, args }: Program,
+  other: readonly string[] = args,
+): string[] {
+  for (const word of [...rights, ...other]) {
     if (/[\0\n]/.test(word)) throw new RangeError("Cannot write a flag of two lines");
   }
-  return [...FIXED, ...rights, `/cocos/${name}.js`, ...args];
+  return [...FIXED, ...rights, `/cocos/${name}.js`, ...other];
 }

@@ -16,6 +16,7 @@ const NO_SERVER = "192.0.2.1:1";
 export const AGENT: Wanted = {
   name: "agent",
   entry: "agent/main.ts",
+  uid: 1000,
   args: ["--config", ENVIRONMENT, "--certs", "/etc/certs"],
 };
 
@@ -23,11 +24,14 @@ export const AGENT: Wanted = {
 export const RUNNER: Wanted = {
   name: "runner",
   entry: "runtimes/main.ts",
+  uid: 1001,
   args: [
     ...["--work", "/cocos/work", "--socket", "/run/cocos/runner.sock"],
     ...["--cgroup", "/run/cocos/cgroup/cocos", "--bwrap", "/cocos/bin/bwrap"],
     ...["--python", "/usr/bin/python3", "--pip", "/usr/lib/python3/dist-packages"],
   ],
+  // Its real start fails on the building machine, at a moment that varies, and so did the cache.
+  warmArgs: ["--help"],
 };
 
 /**
@@ -39,9 +43,10 @@ export const RUNNER: Wanted = {
  */
 export async function withRights(
   root: string,
-  { name, entry, args }: Wanted,
+  program: Wanted,
   scratch: string,
 ): Promise<Program> {
+  const { name, entry, args } = program;
   const script = entry.replace(/main\.ts$/, "rights.ts");
   const launch = /^\/\/ launch: (.*)$/m.exec(await Deno.readTextFile(`${root}/${script}`))?.[1] ??
     "";
@@ -60,7 +65,7 @@ export async function withRights(
     guestFlag(flag, scratch)
   );
   checkRights(name, rights);
-  return { name, entry, args, rights };
+  return { ...program, rights };
 }
 
 /** A flag as the guest has it: its own settings file, and no server yet. */

@@ -46,12 +46,13 @@ export async function warm(
   const { linker } = stage;
   const { name } = program;
   const grant = "10.0.2.2:7001";
-  const words = commandLine(program).map((word) =>
+  const words = commandLine(program, program.warmArgs).map((word) =>
     word.startsWith("--allow-net=") ? `${word},${grant}` : word
   );
   await run(linker, [
     ...sandbox(stage),
-    ...["--tmpfs", "/tmp", "--tmpfs", "/run", "--tmpfs", "/cocos/work"],
+    ...["--uid", String(program.uid), "--gid", String(program.uid)],
+    ...["--tmpfs", "/tmp", "--tmpfs", "/run", "--perms", "2770", "--tmpfs", "/cocos/work"],
     ...["--dir", "/run/cocos/agent", "--dir", "/etc/certs", "--dir", "/run/cocos/evidence"],
     ...["--dir", "/run/cocos/cgroup/cocos", "--ro-bind", environment],
     ...["/run/cocos/agent/environment", "--ro-bind", `${bundles}/${name}.js`, `/cocos/${name}.js`],
