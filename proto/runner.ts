@@ -183,12 +183,9 @@ const encoder = new TextEncoder();
 
 /** One line of a request or an event, newline included. */
 export function encodeLine(message: RunnerRequest | RunnerEvent): Uint8Array {
-  return encoder.encode(
-    JSON.stringify(
-      message,
-      (_key, value) => value instanceof Uint8Array ? value.toBase64() : value,
-    ) + "\n",
-  );
+  // Before JSON sees the bytes: Node's Buffer has an idea of its own how it looks in JSON.
+  const plain = message.type === "output" ? { ...message, data: message.data.toBase64() } : message;
+  return encoder.encode(JSON.stringify(plain) + "\n");
 }
 
 /**

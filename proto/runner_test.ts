@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import {
   encodeLine,
@@ -67,6 +68,9 @@ Deno.test("parseEvent() reads what encodeLine() writes", () => {
     { type: "finished", outcome: "signal", signal: 11, usage: USAGE, message: "signal 11" },
   ];
   for (const event of events) assert.deepEqual(parseEvent(text(encodeLine(event))), event);
+  const data = Buffer.from([1, 2]);
+  const line = encodeLine({ type: "output", phase: "run", stream: "stdout", data });
+  assert.deepEqual(JSON.parse(text(line)).data, "AQI=");
 });
 
 Deno.test("parseRequest() names the field that is wrong", () => {
