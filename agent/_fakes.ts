@@ -1,0 +1,437 @@
+// The agent's neighbours for tests, speaking the real protocols: a management server on a real port, a
+// runner on a real socket, and an agent between them.
+import { create } from "@bufbuild/protobuf";
+import {
+  AgentService,
+  type ClientSecurity,
+  connect,
+  cvms,
+  CvmsService,
+  encodeLine,
+  type FinishedEvent,
+  implement,
+  MAX_REQUEST_BYTES,
+  parseRequest,
+  readLines,
+  type RpcClient,
+  type RpcServer,
+  type RunnerEvent,
+  type RunRequest,
+  serve,
+  type TlsServer,
+} from "../proto/mod.ts";
+import { Agent } from "./agent.ts";
+import { type AgentConfig, readCommand } from "./config.ts";
+import { introduce, management } from "./management.ts";
+import { manifestBytes, type Run } from "./_parties.ts";
+import { Runner, type RunnerTimes } from "./runner.ts";
+import { Session } from "./session.ts";
+import { Telemetry } from "./telemetry.ts";
+import { WorkArea } from "./work.ts";
+
+type Server = Exclude<cvms.ServerStreamMessage["message"], { case: undefined }>;
+
+/** Text of a message: `event Running/Starting`, `log WARN text`, `runRes 1 `, … */
+export function textOf({ message }: cvms.ClientStreamMessage): string {
+  switch (message.case) {
+    case "agentEvent":
+      return `event ${message.value.eventType}/${message.value.status}`;
+    case "agentLog":
+      return `log ${message.value.level} ${message.value.message}`;
+    case "runRes":
+      return `runRes ${message.value.computationId} ${message.value.error}`;
+    case "stopComputationRes":
+      return `stopRes ${message.value.computationId} ${message.value.message}`;
+    case "agentStateRes":
+      return `stateRes ${message.value.id} ${message.value.state}`;
+    default:
+      return String(message.case);
+  }
+}
+
+/** One stream of an agent, seen from the server. */
+export class Connection {
+  readonly received: string[] = [];
+  readonly messages: cvms.ClientStreamMessage[] = [];
+  readonly #out: (cvms.ServerStreamMessage | undefined)[] = [];
+  #wakeOut = () => {};
+  #wakeIn: (() => void)[] = [];
+  #seen = 0;
+
+  send(message: Server): void {
+    this.#out.push(create(cvms.ServerStreamMessageSchema, { message }));
+    this.#wakeOut();
+  }
+
+  /** Sends a run request as the Go server does: pieces, then an empty last one. */
+  manifest(run: Run, bytes = manifestBytes(run)): void {
+    const id = run.id ?? "";
+    const chunk = (data: Uint8Array, isLast: boolean) =>
+      this.send({
+        case: "runReqChunks",
+        value: create(cvms.RunReqChunksSchema, { id, data: new Uint8Array(data), isLast }),
+      });
+    const half = Math.ceil(bytes.length / 2);
+    chunk(bytes.subarray(0, half), false);
+    chunk(bytes.subarray(half), false);
+    chunk(new Uint8Array(), true);
+  }
+
+  stop(computationId = "1"): void {
+    this.send({
+      case: "stopComputation",
+      value: create(cvms.StopComputationSchema, { computationId }),
+    });
+  }
+
+  askState(id = "7"): void {
+    this.send({ case: "agentStateReq", value: create(cvms.AgentStateReqSchema, { id }) });
+  }
+
+  /** Ends the stream. */
+  end(): void {
+    this.#out.push(undefined);
+    this.#wakeOut();
+  }
+
+  /** The next message, after those found before, whose text begins so or matches. */
+  async until(what: string | RegExp): Promise<string> {
+    while (true) {
+      while (this.#seen < this.received.length) {
+        const text = this.received[this.#seen++] as string;
+        if (typeof what === "string" ? text.startsWith(what) : what.test(text)) return text;
+      }
+      await new Promise<void>((resolve) => this.#wakeIn.push(resolve));
+    }
+  }
+
+  /** Used by the server. */
+  take(message: cvms.ClientStreamMessage): void {
+    this.messages.push(message);
+    this.received.push(textOf(message));
+    for (const wake of this.#wakeIn.splice(0)) wake();
+  }
+
+  /** Used by the server. */
+  async *outgoing(): AsyncGenerator<cvms.ServerStreamMessage> {
+    while (true) {
+      while (this.#out.length > 0) {
+        const next = this.#out.shift();
+        if (next === undefined) return;
+        yield next;
+      }
+      await new Promise<void>((resolve) => this.#wakeOut = resolve);
+    }
+  }
+}
+
+/** A management server. */
+export class FakeManagement implements AsyncDisposable {
+  readonly connections: Connection[] = [];
+  readonly #waiting: ((connection: Connection) => void)[] = [];
+  #server: RpcServer | undefined;
+  #taken = 0;
+
+  static async start(port = 0, tls?: TlsServer): Promise<FakeManagement> {
+    const fake = new FakeManagement();
+    fake.#server = await serve({
+      host: "127.0.0.1",
+      port,
+      ...(tls === undefined ? {} : { tls }),
+      services: [implement(CvmsService, {
+        process: (requests) => {
+          const connection = new Connection();
+          (async () => {
+            for await (const message of requests) connection.take(message);
+          })().catch(() => {});
+          fake.connections.push(connection);
+          fake.#waiting.shift()?.(connection);
+          return connection.outgoing();
+        },
+      })],
+    });
+    return fake;
+  }
+
+  get port(): number {
+    return (this.#server as RpcServer).port;
+  }
+
+  /** The next stream an agent opens. */
+  next(): Promise<Connection> {
+    const connection = this.connections[this.#taken++];
+    if (connection !== undefined) return Promise.resolve(connection);
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const connection of this.connections) connection.end();
+    await this.#server?.close(0);
+  }
+}
+
+/** Usage of a run that took nothing. */
+export const USAGE: FinishedEvent["usage"] = {
+  wallMs: 1,
+  cpuMs: 1,
+  peakBytes: 0,
+  outputBytes: 0,
+  resultsFiles: 0,
+  resultsBytes: 0,
+};
+
+/** Event of an ended run. */
+export function finished(
+  outcome: FinishedEvent["outcome"],
+  more: Partial<FinishedEvent> = {},
+): FinishedEvent {
+  return { type: "finished", outcome, usage: USAGE, message: outcome, ...more };
+}
+
+/** What a fake run may use. */
+export interface FakeRun {
+  readonly request: RunRequest;
+  /** The job's folder. */
+  readonly dir: string;
+  /** Sends an event. */
+  readonly emit: (event: RunnerEvent) => Promise<void>;
+  /** Resolves when the agent asks for an end or goes away. */
+  readonly stopped: Promise<void>;
+  /** Ends the connection without an answer. */
+  readonly hangUp: () => void;
+}
+
+/** What a fake runner does with a job; `undefined` stands for a runner that died. */
+export type Behaviour = (run: FakeRun) => Promise<FinishedEvent | undefined>;
+
+/** A runner on a unix socket. */
+export class FakeRunner implements AsyncDisposable {
+  readonly socket: string;
+  readonly jobs: RunRequest[] = [];
+  readonly #listener: Deno.UnixListener;
+  readonly #work: string;
+  readonly #behaviour: Behaviour;
+  readonly #open = new Set<Promise<void>>();
+
+  constructor(socket: string, work: string, behaviour: Behaviour) {
+    this.socket = socket;
+    this.#work = work;
+    this.#behaviour = behaviour;
+    this.#listener = Deno.listen({ transport: "unix", path: socket });
+    this.#accept();
+  }
+
+  async #accept(): Promise<void> {
+    try {
+      for await (const connection of this.#listener) {
+        const served = this.#serve(connection).catch(() => {});
+        this.#open.add(served);
+        served.then(() => this.#open.delete(served));
+      }
+    } catch {
+      // Closed while it waited.
+    }
+  }
+
+  async #serve(connection: Deno.UnixConn): Promise<void> {
+    let open = true;
+    const hangUp = () => {
+      if (open) connection.close();
+      open = false;
+    };
+    const lines = readLines(connection.readable, MAX_REQUEST_BYTES);
+    const first = await lines.next();
+    const request = parseRequest(String(first.value));
+    if (request.type !== "run") return hangUp();
+    this.jobs.push(request);
+    const stopped = lines.next().then(() => {}, () => {});
+    const emit = async (event: RunnerEvent) => {
+      let rest = encodeLine(event);
+      while (rest.length > 0) rest = rest.subarray(await connection.write(rest));
+    };
+    const dir = `${this.#work}/${request.job}`;
+    try {
+      const end = await this.#behaviour({ request, dir, emit, stopped, hangUp });
+      if (end !== undefined) await emit(end);
+    } finally {
+      hangUp();
+      await stopped;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#listener.close();
+    await Promise.all(this.#open);
+  }
+}
+
+/** A port nobody listens on. */
+export function freePort(): number {
+  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  return listener.addr.port;
+}
+
+/** An agent with its session, as main.ts makes it. */
+export class TestAgent implements AsyncDisposable {
+  readonly agent: Agent;
+  readonly config: AgentConfig;
+  readonly telemetry: Telemetry;
+  readonly lines: string[] = [];
+  readonly session: Promise<void>;
+  readonly #stop = new AbortController();
+
+  private constructor(config: AgentConfig, times: Partial<RunnerTimes>) {
+    this.config = config;
+    this.telemetry = new Telemetry("debug", (line) => this.lines.push(line));
+    const server = management(config);
+    introduce(this.telemetry, server.serial);
+    this.agent = new Agent({
+      config,
+      area: WorkArea.open(config.work),
+      runner: new Runner(config.runner, { retryMs: 5, connectMs: 500, ...times }),
+      telemetry: this.telemetry,
+    });
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.session = promise;
+    this.#begin = () =>
+      new Session({
+        connect: server.connect,
+        commands: this.agent,
+        telemetry: this.telemetry,
+        firstMs: config.vars.AGENT_CVM_GRPC_TIMEOUT,
+        reconnectMs: 5,
+      }).run(this.#stop.signal).then(resolve, reject);
+  }
+  readonly #begin: () => void;
+
+  static async start(options: {
+    work: string;
+    server: number;
+    port?: number;
+    runner?: string;
+    env?: Record<string, string>;
+    argv?: string[];
+    times?: Partial<RunnerTimes>;
+  }): Promise<TestAgent> {
+    const env: Record<string, string> = {
+      AGENT_CVM_GRPC_URL: `127.0.0.1:${options.server}`,
+      AGENT_GRPC_HOST: "127.0.0.1",
+      AGENT_GRPC_PORT: String(options.port ?? freePort()),
+      ...options.env,
+    };
+    const argv = ["--compat", "--work", options.work, ...options.argv ?? []];
+    argv.push("--runner", options.runner ?? `${options.work}.sock`);
+    const command = readCommand(argv, (name) => env[name]);
+    if (command.kind !== "start") throw new Error("no start");
+    const made = new TestAgent(command.config, options.times ?? {});
+    await made.agent.start();
+    made.#begin();
+    return made;
+  }
+
+  /** A client of the front door. */
+  client(security: ClientSecurity = { kind: "none" }): RpcClient<typeof AgentService> {
+    const target = { host: "127.0.0.1", port: this.config.grantedPort };
+    return connect(AgentService, { target, security });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await this.session.catch(() => {});
+    await this.agent[Symbol.asyncDispose]();
+  }
+}
+
+/** Everything an ordinary test needs: a folder, a server, a runner and an agent with a session. */
+export class Scene implements AsyncDisposable {
+  readonly work: string;
+  readonly management: FakeManagement;
+  readonly runner: FakeRunner;
+  readonly agent: TestAgent;
+  readonly #folder: string;
+  #connection: Connection;
+
+  private constructor(
+    folder: string,
+    management: FakeManagement,
+    runner: FakeRunner,
+    agent: TestAgent,
+    connection: Connection,
+  ) {
+    this.#folder = folder;
+    this.work = `${folder}/work`;
+    this.management = management;
+    this.runner = runner;
+    this.agent = agent;
+    this.#connection = connection;
+  }
+
+  static async start(options: {
+    behaviour?: Behaviour;
+    env?: Record<string, string>;
+    argv?: string[];
+    serverTls?: TlsServer;
+    times?: Partial<RunnerTimes>;
+  } = {}): Promise<Scene> {
+    const folder = await Deno.makeTempDir();
+    const work = `${folder}/work`;
+    Deno.mkdirSync(work, { mode: 0o700 });
+    const management = await FakeManagement.start(0, options.serverTls);
+    const runner = new FakeRunner(
+      `${folder}/runner.sock`,
+      work,
+      options.behaviour ?? (() => Promise.resolve(finished("ok"))),
+    );
+    const agent = await TestAgent.start({
+      work,
+      server: management.port,
+      runner: runner.socket,
+      ...(options.env === undefined ? {} : { env: options.env }),
+      ...(options.argv === undefined ? {} : { argv: options.argv }),
+      ...(options.times === undefined ? {} : { times: options.times }),
+    });
+    return new Scene(folder, management, runner, agent, await management.next());
+  }
+
+  /** The stream that is open now. */
+  get server(): Connection {
+    return this.#connection;
+  }
+
+  /** Waits for the agent's next stream. */
+  async reconnected(): Promise<Connection> {
+    this.#connection = await this.management.next();
+    return this.#connection;
+  }
+
+  /** Names in the work area, below a job's folder with the job's own name replaced. */
+  files(): string[] {
+    const found: string[] = [];
+    const visit = (path: string) => {
+      for (const { name, isDirectory } of Deno.readDirSync(`${this.work}${path}`)) {
+        const shown = `${path}/${name}`.replace(/job-[0-9a-f]{16}/, "job");
+        if (isDirectory) visit(`${path}/${name}`);
+        else found.push(shown);
+      }
+    };
+    visit("");
+    return found.sort();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.agent[Symbol.asyncDispose]();
+    await this.management[Symbol.asyncDispose]();
+    await this.runner[Symbol.asyncDispose]();
+    await Deno.remove(this.#folder, { recursive: true });
+  }
+}
+
+/** Messages of an upload: pieces of 1,000 bytes, so that even small ones are several. */
+export async function* uploadOf<T>(
+  data: Uint8Array,
+  make: (chunk: Uint8Array<ArrayBuffer>) => T,
+): AsyncGenerator<T> {
+  for (let at = 0; at < data.length; at += 1_000) {
+    yield make(new Uint8Array(data.subarray(at, at + 1_000)));
+  }
+}
