@@ -115,7 +115,8 @@ if (import.meta.main) {
   try {
     const flags = rights(parse(argv), (name) => Deno.env.get(name), getent);
     for (const each of flags) console.log(each);
-  } catch {
+  } catch (error) {
     // The program itself meets the same mistake, and reports it with its exit code.
+    if (!(error instanceof CocosError)) throw error;
   }
 }

@@ -56,7 +56,8 @@ const file = optional({
  */
 export function readSettings(peer: Peer, env: Source): PeerSettings {
   const prefix = `${peer.toUpperCase()}_GRPC_`;
-  const source = (name: string) => env(name) || undefined;
+  // The manager has no attested TLS: its variable doesn't exist, and is not granted either.
+  const source = (name: string) => VARIABLES.includes(name) ? env(name) || undefined : undefined;
   const values = readConfig({
     [`${prefix}URL`]: endpoint("localhost:7001"),
     [`${prefix}TIMEOUT`]: duration("60s"),
