@@ -111,7 +111,7 @@ async function main(stage: Stage): Promise<void> {
 
   const manager = { ...base, MANAGER_GRPC_URL: `localhost:${managerPort}` };
   const { id, port } = await stage.step("The host's manager boots a VM for it", async () => {
-    const started = stage.start("manager", "bin/cocos-manager", ["--remove-vms-on-exit"], {
+    const started = stage.start("manager", "bin/cocos-manager", ["--guest-compat", "--remove-vms-on-exit"], {
       ...base,
       MANAGER_GRPC_PORT: String(managerPort),
       MANAGER_GRPC_URL: `localhost:${serverPort}`,
@@ -119,7 +119,7 @@ async function main(stage: Stage): Promise<void> {
       MANAGER_QEMU_DISK_IMG_KERNEL_FILE: `${root}build/hal/bzImage`,
       MANAGER_QEMU_DISK_IMG_ROOTFS_FILE: `${root}build/hal/rootfs.cpio.gz`,
       MANAGER_QEMU_SMP_COUNT: "2",
-      MANAGER_QEMU_SMP_MAXCPUS: "2",
+      MANAGER_HTTP_PORT: "0",
     });
     await started.until((line) => line.includes("listening at"), 60_000);
     const answer = await stage.run(
