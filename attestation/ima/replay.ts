@@ -1,0 +1,125 @@
+// Replay of an IMA list to the value of its PCR, entry by entry, from zeros or from where an earlier
+// replay stopped. Template hashes are made anew: else names and digests shown would be unbound.
+import { sha1 } from "@noble/hashes/legacy.js";
+import { CocosError } from "../../base/mod.ts";
+import { type Bank, BANKS, extend, zeroRegister } from "../banks.ts";
+import { equalBytes } from "../verdict.ts";
+import type { ImaEntry } from "./parse.ts";
+
+/** The register IMA uses unless its policy names another. */
+export const IMA_PCR = 10;
+
+/**
+ * How banks other than SHA-1 are extended. `own`: by their own hash of the template data (Linux 5.8 and
+ * later). `legacy-padded`: by the SHA-1, padded with zeros, as older kernels do; as weak as SHA-1.
+ */
+export type ImaExtend = "own" | "legacy-padded";
+
+/** Where a replay stands; it can be kept and gone on with. */
+export interface ImaState {
+  /** Entries replayed. */
+  readonly entries: number;
+  readonly values: ReadonlyMap<Bank, Uint8Array>;
+}
+
+/** A replay in progress. */
+export class ImaReplay {
+  readonly #extend: ImaExtend;
+  readonly #values = new Map<Bank, Uint8Array>();
+  #entries: number;
+
+  /** @param from A state of the same list, which must have the same banks. */
+  constructor(banks: readonly Bank[], how: ImaExtend = "own", from?: ImaState) {
+    this.#extend = how;
+    this.#entries = from?.entries ?? 0;
+    for (const bank of banks) {
+      const value = from === undefined ? zeroRegister(bank) : from.values.get(bank);
+      if (value === undefined || value.length !== BANKS[bank].size) {
+        throw new CocosError(
+          "invalid-argument",
+          `Cannot go on with a replay: it has no ${bank} value`,
+        );
+      }
+      this.#values.set(bank, value);
+    }
+  }
+
+  /**
+   * Replays one entry.
+   *
+   * @returns False when the entry's template hash is not of its data; nothing is extended then.
+   */
+  add(entry: ImaEntry): boolean {
+    if (!entry.violation && !equalBytes(sha1(entry.data), entry.templateHash)) return false;
+    for (const [bank, value] of this.#values) {
+      this.#values.set(bank, extend(bank, value, this.#digest(bank, entry)));
+    }
+    this.#entries++;
+    return true;
+  }
+
+  /** Value of the register so far. */
+  value(bank: Bank): Uint8Array | undefined {
+    return this.#values.get(bank);
+  }
+
+  /** Where the replay stands. */
+  state(): ImaState {
+    return Object.freeze({ entries: this.#entries, values: new Map(this.#values) });
+  }
+
+  #digest(bank: Bank, entry: ImaEntry): Uint8Array {
+    const { size, hash } = BANKS[bank];
+    if (entry.violation) return new Uint8Array(size).fill(0xff);
+    if (bank === "sha1") return entry.templateHash;
+    if (this.#extend === "own") return hash(entry.data);
+    const padded = new Uint8Array(size);
+    padded.set(entry.templateHash);
+    return padded;
+  }
+}
+
+/** How far a list is vouched for. */
+export interface ImaCoverage {
+  /** Entries up to the trusted value; `undefined` when the list never gives it. */
+  readonly covered: number | undefined;
+  /** First entry whose template hash is not of its data, if the replay came to one. */
+  readonly forged: ImaEntry | undefined;
+  /** First entry of another register, if the replay came to one. */
+  readonly elsewhere: ImaEntry | undefined;
+  /** After the covered entries: go on from here another time. */
+  readonly state: ImaState | undefined;
+}
+
+/**
+ * Finds the part of a list that gives a trusted register value: a list read after the quote is longer.
+ *
+ * @param entries The whole list, or what follows `from`.
+ */
+export function coverageOf(
+  entries: readonly ImaEntry[],
+  bank: Bank,
+  trusted: Uint8Array,
+  options: { readonly pcr?: number; readonly how?: ImaExtend; readonly from?: ImaState } = {},
+): ImaCoverage {
+  const replay = new ImaReplay([bank], options.how ?? "own", options.from);
+  const pcr = options.pcr ?? IMA_PCR;
+  const found = (covered: number): ImaCoverage => ({
+    covered,
+    forged: undefined,
+    elsewhere: undefined,
+    state: replay.state(),
+  });
+  const none = { covered: undefined, forged: undefined, elsewhere: undefined, state: undefined };
+  const start = replay.value(bank);
+  if (options.from !== undefined && start !== undefined && equalBytes(start, trusted)) {
+    return found(0);
+  }
+  for (const [at, entry] of entries.entries()) {
+    if (entry.pcr !== pcr) return { ...none, elsewhere: entry };
+    if (!replay.add(entry)) return { ...none, forged: entry };
+    const value = replay.value(bank);
+    if (value !== undefined && equalBytes(value, trusted)) return found(at + 1);
+  }
+  return none;
+}
