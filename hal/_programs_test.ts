@@ -1,0 +1,51 @@
+// Flags of the guest's programs: made for the guest's paths, and never wider than a list.
+import assert from "node:assert/strict";
+import { checkDeno, commandLine, DENO_VERSION } from "./_bundle.ts";
+import { checkRights, guestFlag } from "./_programs.ts";
+
+Deno.test("guestFlag() puts the guest's settings file in and takes the example server out", () => {
+  assert.equal(
+    guestFlag("--allow-net=0.0.0.0:7002,192.0.2.1:1,unix:/run/cocos/runner.sock", "x/env"),
+    "--allow-net=0.0.0.0:7002,unix:/run/cocos/runner.sock",
+  );
+  assert.equal(
+    guestFlag("--allow-read=/cocos/work,x/env,x/env2", "x/env"),
+    "--allow-read=/cocos/work,/run/cocos/agent/environment,x/env2",
+  );
+  assert.equal(guestFlag("--ignore-env", "x/env"), "--ignore-env");
+});
+
+Deno.test("checkRights() L-2 takes lists, and no right without one", () => {
+  checkRights("agent", ["--allow-net=0.0.0.0:7002", "--allow-read=/a,/b", "--ignore-env"]);
+  checkRights("runner", ["--allow-run=/cocos/bin/bwrap", "--deny-ffi"]);
+  for (
+    const flag of [
+      ...["-A", "--allow-all", "--allow-net", "--allow-net=", "--allow-read=/a,", "--allow-env"],
+      ...["--allow-env=PATH", "--allow-ffi=/x", "--allow-run=/bin/sh", "--unstable", "agent.js"],
+      ...["--allow-import=x", "--allow-read=/a b", "--v8-flags=--x"],
+    ]
+  ) {
+    assert.throws(() => checkRights("agent", [flag]), /in the guest the right/, flag);
+  }
+});
+
+Deno.test("commandLine() L-6 fetches nothing, asks nothing, reads no configuration", () => {
+  const program = {
+    name: "agent",
+    entry: "",
+    uid: 1,
+    args: ["--x"],
+    rights: ["--ignore-env"],
+  } as const;
+  assert.deepEqual(commandLine(program), [
+    ...["--no-prompt", "--quiet", "--cached-only", "--no-remote", "--no-npm", "--no-config"],
+    ...["--no-lock", "--no-check", "--ignore-env", "/cocos/agent.js", "--x"],
+  ]);
+  assert.deepEqual(commandLine(program, ["--help"]).at(-1), "--help");
+  assert.throws(() => commandLine({ ...program, args: ["a\nb"] }), /two lines/);
+});
+
+Deno.test("checkDeno() L-5 takes the pinned version only", () => {
+  checkDeno(DENO_VERSION);
+  assert.throws(() => checkDeno("2.9.5"), /with Deno 2\.9\.5: the guest is pinned to 2\.9\.6/);
+});
