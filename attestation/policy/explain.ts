@@ -1,6 +1,6 @@
 // What a policy will do, before there is evidence: every check by name with its expectation, and the
 // difference of two policies value by value. Pure reading; nothing here decides trust.
-import { type Explained } from "../rules.ts";
+import type { Explained } from "../rules.ts";
 import { explainSimulated } from "../simulated/mod.ts";
 import { explainSnp } from "../snp/mod.ts";
 import { explainTdx } from "../tdx/mod.ts";

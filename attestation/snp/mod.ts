@@ -18,6 +18,7 @@
  */
 export type { SnpCollateral } from "./_chain.ts";
 export * from "./certificates.ts";
+export * from "./idblock.ts";
 export * from "./policy.ts";
 export * from "./report.ts";
 export * from "./roots.ts";
