@@ -100,6 +100,7 @@ export class Connection {
       while (this.#seen < this.received.length) {
         const text = this.received[this.#seen++] as string;
         if (typeof what === "string" ? text.startsWith(what) : what.test(text)) return text;
+        if (text === "event Failed/Failed") throw new Error(this.received.join("\n"));
       }
       await new Promise<void>((resolve) => this.#wakeIn.push(resolve));
     }

@@ -14,7 +14,7 @@ async function wholeRun(scene: Scene, owner: Party, security: ClientSecurity): P
   await server.until("runRes 1 ");
   await using client = agent.client(security);
   await client.algo(uploadOf(algorithm, (chunk) => ({ algorithm: chunk })), {
-    metadata: { ...owner.sign(ROLES.algorithm), algo_type: "bin", algo_args: ["--x", "y z"] },
+    metadata: { ...owner.sign(ROLES.algorithm), algo_type: "bin", algo_args: ["--x=y z"] },
   });
   for (const data of datasets) {
     await client.data(uploadOf(data, (dataset) => ({ dataset, filename: "any.csv" })), {
@@ -71,7 +71,7 @@ Deno.test("Agent: a whole computation, its messages in the order of the wire", a
   assert.deepEqual(
     scene.runner.jobs.map(({ kind, args, hasRequirements }) => ({ kind, args, hasRequirements })),
     [
-      { kind: "bin", args: ["--x", "y z"], hasRequirements: false },
+      { kind: "bin", args: ["--x=y z"], hasRequirements: false },
     ],
   );
   // Each line of stdout is a protojson EventsLogs.
@@ -100,7 +100,7 @@ const leaf = await makeCertificate({ commonName: "agent", names, issuer: ca });
 const person = await makeCertificate({ commonName: "party", names, issuer: ca });
 
 Deno.test("Agent: TLS at the front door, certificates from the manifest as PEM texts", async () => {
-  await using scene = await Scene.start({ behaviour });
+  await using scene = await Scene.start();
   const owner = await party();
   scene.server.manifest(runOf(owner, algorithm, [], {
     agentConfig: { certFile: leaf.cert, keyFile: leaf.key },
@@ -115,7 +115,9 @@ Deno.test("Agent: TLS at the front door, certificates from the manifest as PEM t
     scene.server.received.some((text) => text.endsWith("with TLS cert (inline) and key (inline)")),
   );
   await using plain = scene.agent.client();
-  await assert.rejects(plain.azureAttestationToken({}), { code: "unavailable" });
+  await assert.rejects(plain.azureAttestationToken({}, { timeoutMs: 3_000 }), {
+    code: "unavailable",
+  });
 });
 
 Deno.test("Agent: mTLS at the front door, certificates from files of the granted folder", async () => {
@@ -124,7 +126,7 @@ Deno.test("Agent: mTLS at the front door, certificates from files of the granted
     await Deno.writeTextFile(`${certs}/cert.pem`, leaf.cert);
     await Deno.writeTextFile(`${certs}/key.pem`, leaf.key);
     await Deno.writeTextFile(`${certs}/ca.pem`, ca.cert);
-    await using scene = await Scene.start({ behaviour, argv: ["--certs", certs] });
+    await using scene = await Scene.start({ argv: ["--certs", certs] });
     const owner = await party();
     scene.server.manifest(runOf(owner, algorithm, [], {
       agentConfig: {
@@ -137,7 +139,9 @@ Deno.test("Agent: mTLS at the front door, certificates from files of the granted
     await scene.server.until("runRes 1 ");
     const security = { kind: "tls", ca: ca.cert } as const;
     await using stranger = scene.agent.client(security);
-    await assert.rejects(stranger.azureAttestationToken({}), { code: "unavailable" });
+    await assert.rejects(stranger.azureAttestationToken({}, { timeoutMs: 3_000 }), {
+      code: "unavailable",
+    });
     await using client = scene.agent.client({
       ...security,
       clientCert: person.cert,
