@@ -18,18 +18,20 @@ export interface Program {
   readonly ended: Promise<Deno.CommandStatus>;
   /** The next line that fits, also one that has come already; rejects when the program ends. */
   until(wanted: (line: string) => boolean, what: string, limitMs?: number): Promise<string>;
+  /** Writes a line to its standard input, which only {@linkcode House.startAt} opens. */
+  say(line: string): Promise<void>;
   /** Ends it by a signal; resolves when it is gone. */
   stop(signal?: Deno.Signal): Promise<Deno.CommandStatus>;
 }
 
 /** Longest wait for anything: a busy machine is slow, a hung program is a failure. */
-const LIMIT_MS = 120_000;
+const LIMIT_MS = 60_000;
 
 /** A folder and the programs started in it. Dispose it: they end in reverse order, it is removed. */
 export class House implements AsyncDisposable {
   /** Folder under `.cache`, readable by the uids that launchers drop to. */
   readonly folder: string;
-  readonly #programs: { program: Program; child: Deno.ChildProcess }[] = [];
+  readonly #programs: Program[] = [];
   readonly #env: Record<string, string>;
 
   private constructor(folder: string) {
@@ -67,12 +69,21 @@ export class House implements AsyncDisposable {
   }
 
   /** Runs a launcher of `bin/` to its end. */
-  async run(
+  run(
     launcher: string,
     args: readonly string[],
     env: Record<string, string> = {},
   ): Promise<Ended> {
-    const { code, stdout, stderr } = await new Deno.Command(`${root}bin/${launcher}`, {
+    return this.runAt(`${root}bin/${launcher}`, args, env);
+  }
+
+  /** Runs any program to its end. */
+  async runAt(
+    path: string,
+    args: readonly string[],
+    env: Record<string, string> = {},
+  ): Promise<Ended> {
+    const { code, stdout, stderr } = await new Deno.Command(path, {
       args: [...args],
       cwd: this.folder,
       env: { ...this.#env, ...env },
@@ -98,17 +109,17 @@ export class House implements AsyncDisposable {
       args: [...args],
       cwd: this.folder,
       env: { ...this.#env, ...env },
-      stdin: "null",
+      stdin: "piped",
       stdout: "piped",
       stderr: "piped",
     }).spawn();
     const program = watch(name, child);
-    this.#programs.push({ program, child });
+    this.#programs.push(program);
     return program;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const { program } of this.#programs.reverse()) await program.stop();
+    for (const program of this.#programs.reverse()) await program.stop();
     await Deno.remove(this.folder, { recursive: true });
   }
 }
@@ -155,6 +166,10 @@ function watch(name: string, child: Deno.ChildProcess): Program {
       waiting.delete(look);
     });
   };
+  const input = child.stdin.getWriter();
+  // A program that has ended takes no more words; whoever waits for its answer hears that.
+  ended.then(() => input.close()).catch(() => {});
+  const say = (line: string) => input.write(new TextEncoder().encode(`${line}\n`));
   const stop: Program["stop"] = async (signal = "SIGTERM") => {
     if (over) return await ended;
     child.kill(signal);
@@ -163,7 +178,7 @@ function watch(name: string, child: Deno.ChildProcess): Program {
     }, 30_000);
     return await ended.finally(() => clearTimeout(timer));
   };
-  return { name, pid: child.pid, lines, ended, until, stop };
+  return { name, pid: child.pid, lines, ended, until, say, stop };
 }
 
 /** A port of 127.0.0.1 that nothing listens on. */
