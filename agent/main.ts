@@ -51,11 +51,11 @@ async function start(config: AgentConfig): Promise<number> {
   });
   const area = WorkArea.open(config.work);
   const server = management(config);
+  introduce(telemetry, server.serial);
+  telemetry.log("warn", `mode ${config.mode}: requests are signed over the role only`);
   if (config.ignored.length > 0) {
     telemetry.log("warn", `settings the agent does not know: ${config.ignored.join(", ")}`);
   }
-  telemetry.log("warn", `mode ${config.mode}: requests are signed over the role only`);
-  introduce(telemetry, server.serial);
 
   const ended = new AbortController();
   const signals = ["SIGINT", "SIGTERM"] as const;
