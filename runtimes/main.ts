@@ -12,7 +12,7 @@ import {
 import type { Limits } from "../proto/runner.ts";
 import { removeSite, SITE_PREFIX, type Workshop } from "./job.ts";
 import { HELP, readOptions, type RunnerOptions } from "./options.ts";
-import { type Groups, groupsAt, insecureNoGroups } from "./sandbox/mod.ts";
+import { type Groups, groupsAt, insecureNoGroups, killProcesses } from "./sandbox/mod.ts";
 import { selfTest } from "./selftest.ts";
 import { serveRunner } from "./server.ts";
 
@@ -36,7 +36,7 @@ function defaultLimits(memoryBytes: number | undefined): Limits {
   };
 }
 
-function groupsOf(options: RunnerOptions, log: Logger): Groups {
+async function groupsOf(options: RunnerOptions, log: Logger): Promise<Groups> {
   if (options.cgroup === undefined) {
     log.warn(
       "INSECURE: started with --insecure-no-cgroup: memory, processes and CPU of algorithms are " +
@@ -52,7 +52,7 @@ function groupsOf(options: RunnerOptions, log: Logger): Groups {
       { cgroup: options.cgroup },
     );
   }
-  groups.sweep();
+  await groups.sweep((pids) => killProcesses(options.bwrap, pids));
   return groups;
 }
 
@@ -82,7 +82,7 @@ async function run(options: RunnerOptions): Promise<void> {
     });
   }
   sweep(options, log);
-  const groups = groupsOf(options, log);
+  const groups = await groupsOf(options, log);
   const defaults = defaultLimits(options.memoryBytes);
   const { leaked } = await selfTest(options.bwrap, groups, defaults);
   const shop: Workshop = {

@@ -30,8 +30,11 @@ export interface JobGroup {
 export interface Groups {
   readonly confinement: Confinement;
   create(job: string, limits: Limits): JobGroup;
-  /** Kills and removes groups a runner left that was killed itself (threats C-1). */
-  sweep(): void;
+  /**
+   * Kills and removes groups a runner left that was killed itself (threats C-1); `kill` is for
+   * hierarchies that can't.
+   */
+  sweep(kill: (pids: number[]) => Promise<void>): Promise<void>;
 }
 
 /** Length of the kernel's CPU accounting period in microseconds, its own default. */
@@ -113,12 +116,11 @@ export function unifiedGroups(directory: string): Groups {
       put(`${path}/cpu.max`, `${quota(limits)} ${PERIOD_US}`);
       return unifiedGroup(path);
     },
-    sweep: () => {
+    sweep: async () => {
       for (const path of leftovers(directory)) {
         put(`${path}/cgroup.kill`, 1);
         const group = unifiedGroup(path);
-        // A killed process leaves within a scheduling round; a group that stays is told below.
-        for (let tries = 0; tries < 1000 && group.populated(); tries++) pause(5);
+        await emptied(() => group.populated());
         removeGroups([path]);
       }
     },
@@ -167,8 +169,17 @@ export function legacyGroups(directory: string): Groups {
       put(`${directory}/cpu/${job}/cpu.cfs_quota_us`, quota(limits));
       return legacyGroup(directory, job, used);
     },
-    sweep: () => {
-      for (const name of used) removeGroups(leftovers(`${directory}/${name}`));
+    sweep: async (kill) => {
+      const members = (path: string) =>
+        readOr(`${path}/cgroup.procs`, "").split("\n").filter((line) => line !== "").map(Number);
+      for (const name of used) {
+        for (const path of leftovers(`${directory}/${name}`)) {
+          const pids = members(path);
+          if (pids.length > 0) await kill(pids);
+          await emptied(() => members(path).length > 0);
+          removeGroups([path]);
+        }
+      }
     },
   };
 }
@@ -202,7 +213,7 @@ export function insecureNoGroups(): Groups {
     usage: () => ({ cpuMs: 0, peakBytes: 0, oomKills: 0, forksRefused: 0 }),
     remove: () => {},
   };
-  return { confinement: "insecure-none", create: () => nothing, sweep: () => {} };
+  return { confinement: "insecure-none", create: () => nothing, sweep: () => Promise.resolve() };
 }
 
 /** The groups a directory offers: unified if it is of that hierarchy, else version 1. */
@@ -212,7 +223,9 @@ export function groupsAt(directory: string): Groups {
     : unifiedGroups(directory);
 }
 
-/** Blocks this thread; only before the socket is open, so nobody waits for it. */
-function pause(ms: number): void {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+/** Waits for killed processes to leave; a group that stays is told by its removal. */
+async function emptied(populated: () => boolean): Promise<void> {
+  for (let tries = 0; tries < 1000 && populated(); tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
 }

@@ -17,5 +17,6 @@ export * from "./argv.ts";
 export * from "./cgroup.ts";
 export * from "./output.ts";
 export * from "./process.ts";
+export * from "./reaper.ts";
 export * from "./results.ts";
 export * from "./seccomp.ts";

@@ -5,6 +5,7 @@ import type { Readable, Writable } from "node:stream";
 import { CocosError, messageOf } from "../../base/mod.ts";
 import { ETC, Fd, sandboxArgv, type SandboxSpec } from "./argv.ts";
 import type { JobGroup } from "./cgroup.ts";
+import { killProcesses } from "./reaper.ts";
 import { seccompProgram } from "./seccomp.ts";
 
 /** How a program ended. */
@@ -33,6 +34,11 @@ export interface StartOptions {
 const REST_MS = 2;
 /** Time between two looks whether a group is empty. */
 const LOOK_MS = 2;
+/**
+ * Time a sandbox has to follow its killed bubblewrap. It sets its parent-death signal only after it
+ * was let go, so one killed in that moment stays alive and must be killed by number.
+ */
+const FOLLOW_MS = 50;
 /** Longest time the kernel may take to end killed processes before we call it a failure. */
 const DEATH_MS = 5000;
 /** What we keep of bubblewrap's complaint. */
@@ -49,10 +55,14 @@ export class SandboxProcess {
   readonly released: Promise<boolean>;
   readonly #child: ChildProcess;
   readonly #group: JobGroup;
+  readonly #bwrap: string;
+  /** The sandbox's first process, as this namespace numbers it. */
+  #first: number | undefined;
   #dead = false;
 
   constructor(spec: SandboxSpec, options: StartOptions) {
     this.#group = options.group;
+    this.#bwrap = options.bwrap;
     const top = Math.max(Fd.NSSWITCH, ...(options.leaked ?? []));
     // A descriptor we inherited is replaced by a pipe whose other end we drop at once.
     const stdio = Array.from(
@@ -135,6 +145,7 @@ export class SandboxProcess {
         if (typeof code === "number") onExitCode(code);
         if (typeof pid !== "number" || moved) continue;
         moved = true;
+        this.#first = pid;
         if (this.#child.pid !== undefined) this.#group.add(this.#child.pid);
         this.#group.add(pid);
         gate.end("go");
@@ -158,10 +169,31 @@ export class SandboxProcess {
     for (const name of ["stdout", "stderr"] as const) this.#child[name]?.resume();
     // bubblewrap's own exit does not wait for the namespace: daemons live until the kernel has
     // killed them all (S-8).
-    if (ending.kind !== "not-started") await alive;
+    if (ending.kind !== "not-started") await this.#following(alive);
     await this.#emptied();
     await status.catch(() => {});
     return judge(ending);
+  }
+
+  async #following(alive: Promise<void>): Promise<void> {
+    let gone = false;
+    alive.then(() => {
+      gone = true;
+    });
+    const until = performance.now() + DEATH_MS;
+    while (!gone) {
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      await Promise.race([
+        alive,
+        new Promise((resolve) => timer = setTimeout(resolve, FOLLOW_MS)),
+      ]);
+      clearTimeout(timer);
+      if (gone) return;
+      if (performance.now() > until) {
+        throw new CocosError("internal", "Cannot end the run: its first process does not go away");
+      }
+      if (this.#first !== undefined) await killProcesses(this.#bwrap, [this.#first]);
+    }
   }
 
   #rest(name: "stdout" | "stderr"): void {

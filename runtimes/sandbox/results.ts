@@ -44,12 +44,8 @@ export async function normaliseResults(root: string): Promise<ResultsCount> {
     tooDeep: 0,
     unnameable: 0,
   };
-  try {
-    // Where agent and runner are one user, the program could have closed the root itself.
-    Deno.chmodSync(root, DIRECTORY_MODE);
-  } catch (cause) {
-    if (!(cause instanceof Deno.errors.PermissionDenied)) throw unreadable(root, cause);
-  }
+  // Where agent and runner are one user, the program could have closed the root itself.
+  setMode(root, DIRECTORY_MODE);
   const pending = [root];
   let handled = 0;
   let moved = 0;
@@ -66,7 +62,7 @@ export async function normaliseResults(root: string): Promise<ResultsCount> {
         continue;
       }
       if (info.isDirectory) {
-        Deno.chmodSync(entry, DIRECTORY_MODE);
+        setMode(entry, DIRECTORY_MODE);
         count.directories++;
         if (entry.length - root.length > MAX_RESULT_PATH) {
           count.tooDeep++;
@@ -78,7 +74,7 @@ export async function normaliseResults(root: string): Promise<ResultsCount> {
       } else if (info.isFile) {
         // A second name of the same file is harmless: both are below `results/`, the only
         // writable place on that file system.
-        Deno.chmodSync(entry, FILE_MODE);
+        setMode(entry, FILE_MODE);
         count.files++;
         count.bytes += info.size;
       } else {
@@ -87,6 +83,15 @@ export async function normaliseResults(root: string): Promise<ResultsCount> {
     }
   }
   return count;
+}
+
+/** What another user made has its owner's mode: the algorithm only makes files of this uid. */
+function setMode(path: string, mode: number): void {
+  try {
+    Deno.chmodSync(path, mode);
+  } catch (cause) {
+    if (!(cause instanceof Deno.errors.PermissionDenied)) throw unreadable(path, cause);
+  }
 }
 
 function list(path: string): string[] {
