@@ -145,7 +145,7 @@ export async function importSeedPolicy(text: string, name = "imported"): Promise
       committed: TCB_ZERO,
     },
     authorKey: policy.requireAuthorKey ? "on" : ANY,
-    idBlock: await importIdBlock(seed, findings),
+    idBlock: await importIdBlock(seed),
   });
   const tpm = importPcrs(seed.pcrValues, findings);
   const result = checkedPolicy({ name, snp, ...(tpm === undefined ? {} : { tpm }) });
@@ -171,7 +171,7 @@ function importPlatform(raw: bigint | undefined): Partial<SnpPolicy["platform"]>
   };
 }
 
-async function importIdBlock(seed: SeedPolicy, findings: Finding[]): Promise<SnpPolicy["idBlock"]> {
+async function importIdBlock(seed: SeedPolicy): Promise<SnpPolicy["idBlock"]> {
   const { policy } = seed;
   if (!policy.requireIdBlock && !policy.requireAuthorKey) return ANY;
   const digests = async (
@@ -196,7 +196,7 @@ async function importIdBlock(seed: SeedPolicy, findings: Finding[]): Promise<Snp
     "trusted_author_keys",
   );
   if (idKeys.length + authorKeys.length === 0) {
-    findings.push(note("policy.require_id_block", "names no key: no guest will pass"));
+    throw refuse("it requires an ID block but names no key: no guest would pass");
   }
   return { idKeys: policy.requireAuthorKey ? [] : idKeys, authorKeys };
 }
