@@ -48,10 +48,24 @@ export function checkDeno(version: string = Deno.version.deno): void {
 
 /** Bundles a program to `<into>/<name>.js`. */
 export async function bundle(root: string, { name, entry }: Program, into: string): Promise<void> {
+  const path = `${into}/${name}.js`;
   await run(
     Deno.execPath(),
-    ["bundle", "--quiet", "--platform", "deno", "--frozen", "-o", `${into}/${name}.js`, entry],
+    ["bundle", "--quiet", "--platform", "deno", "--frozen", "-o", path, entry],
     { cwd: root, hint: "The program's own check must pass first: deno check agent runtimes" },
+  );
+  await Deno.writeTextFile(path, portable(await Deno.readTextFile(path)));
+}
+
+/**
+ * A bundle without the machine it was made on. The bundler names modules of packages by where this
+ * machine keeps them, in comments and in the keys of CommonJS modules:
+ * `../<cache>/npm/<registry>/<package>/<version>/<file>` becomes `npm/<package>/<version>/<file>`.
+ */
+export function portable(bundle: string): string {
+  return bundle.replaceAll(
+    /^(\/\/ |  ")[^"\n]*\/npm\/[^/"\n]+\/((?:@[^/"\n]+\/)?[^/"\n]+\/\d+\.\d+\.\d+[^/"\n]*\/[^"\n]*)/gm,
+    "$1npm/$2",
   );
 }
 

@@ -1,6 +1,6 @@
 // Flags of the guest's programs: made for the guest's paths, and never wider than a list.
 import assert from "node:assert/strict";
-import { checkDeno, commandLine, DENO_VERSION } from "./_bundle.ts";
+import { checkDeno, commandLine, DENO_VERSION, portable } from "./_bundle.ts";
 import { checkRights, guestFlag } from "./_programs.ts";
 
 Deno.test("guestFlag() puts the guest's settings file in and takes the example server out", () => {
@@ -48,4 +48,24 @@ Deno.test("commandLine() L-6 fetches nothing, asks nothing, reads no configurati
 Deno.test("checkDeno() L-5 takes the pinned version only", () => {
   checkDeno(DENO_VERSION);
   assert.throws(() => checkDeno("2.9.5"), /with Deno 2\.9\.5: the guest is pinned to 2\.9\.6/);
+});
+
+Deno.test("portable() L-3 takes the machine's paths out of a bundle and changes nothing else", () => {
+  const text = (folder: string) =>
+    `// base/errors.ts
+// ${folder}/npm/registry.test/@grpc/grpc-js/1.14.7/build/src/a.js
+var require_a = __commonJS({
+  "${folder}/npm/registry.test/cborg/6.1.5-rc.1/a.js"(exports) {
+    const url = "../x/npm/registry.test/cborg/6.1.5/a.js"; // ../x/npm/registry.test/a/1.0.0/b
+`;
+  assert.equal(
+    portable(text("../../home/somebody/.cache/deno")),
+    `// base/errors.ts
+// npm/@grpc/grpc-js/1.14.7/build/src/a.js
+var require_a = __commonJS({
+  "npm/cborg/6.1.5-rc.1/a.js"(exports) {
+    const url = "../x/npm/registry.test/cborg/6.1.5/a.js"; // ../x/npm/registry.test/a/1.0.0/b
+`,
+  );
+  assert.equal(portable(text("/d")), portable(text("../e")));
 });
