@@ -8,6 +8,7 @@ import {
   ManagerService,
   type RpcServer,
   serve,
+  type TlsServer,
 } from "../proto/mod.ts";
 import { run } from "./run.ts";
 import { type Sink, Terminal } from "./terminal.ts";
@@ -49,7 +50,7 @@ export function goError(text: string): CocosError {
 }
 
 /** Starts a fake agent. */
-export async function fakeAgent(script: AgentScript = {}): Promise<FakeAgent> {
+export async function fakeAgent(script: AgentScript = {}, tls?: TlsServer): Promise<FakeAgent> {
   const uploads: Upload[] = [];
   const begin = (call: CallContext): Upload => {
     const metadata = Object.fromEntries(
@@ -65,6 +66,7 @@ export async function fakeAgent(script: AgentScript = {}): Promise<FakeAgent> {
     host: "127.0.0.1",
     port: 0,
     healthName: "agent",
+    ...(tls === undefined ? {} : { tls }),
     services: [implement(AgentService, {
       algo: async (requests, call) => {
         const upload = begin(call);

@@ -61,10 +61,8 @@ const KNOWN: readonly (readonly [RegExp, ErrorCode, string])[] = [
 /**
  * The error to show for one thrown by a call to a peer. An error that did not come from the peer
  * is returned as it is.
- *
- * @param peer Name for people and the address that was used.
  */
-export function advise(thrown: unknown, peer: { name: string; address: string }): CocosError {
+export function advise(thrown: unknown, peer: PeerWords): CocosError {
   const error = asCocosError(thrown);
   if (!fromPeer(error)) return error;
   const text = printable(error.message);
@@ -86,13 +84,24 @@ export function advise(thrown: unknown, peer: { name: string; address: string })
   });
 }
 
+/** A peer in words: its name, the address that was used, the protection as it is printed. */
+export interface PeerWords {
+  readonly name: string;
+  readonly address: string;
+  readonly how: string;
+}
+
 /** Where to look when a peer does not answer. */
-export function unavailableHint({ name, address }: { name: string; address: string }): string {
+export function unavailableHint({ name, address, how }: PeerWords): string {
   const variable = `${name.toUpperCase()}_GRPC_URL`;
   const why = name === "agent"
     ? "the agent listens once it has its manifest, on the port that create-vm printed"
     : "start it with cocos-manager";
-  return `Nothing answered at ${address} (${variable}): ${why}.`;
+  const tls = how === "without TLS"
+    ? ""
+    : ` With TLS, its certificate must be for that name and signed by ${name.toUpperCase()}_GRPC_` +
+      "SERVER_CA_CERTS.";
+  return `Nothing answered at ${address} (${variable}) ${how}: ${why}.${tls}`;
 }
 
 /** gRPC libraries put status and details on what they throw; proto keeps that as the cause. */

@@ -151,7 +151,7 @@ Deno.test("cocos says which address did not answer", async () => {
     assert.equal(
       agent.err,
       "Error retrieving computation result: agent service is unavailable\n" +
-        `hint: Nothing answered at ${url} (AGENT_GRPC_URL): the agent listens once it has its ` +
+        `hint: Nothing answered at ${url} (AGENT_GRPC_URL) without TLS: the agent listens once it has its ` +
         "manifest, on the port that create-vm printed.\n",
     );
     const manager = await cocos(["remove-vm", "1"], { env: { MANAGER_GRPC_URL: url } });
@@ -159,7 +159,7 @@ Deno.test("cocos says which address did not answer", async () => {
       manager.err,
       "Removing virtual machine\n" +
         "Error removing virtual machine: manager is unavailable on the current address\n" +
-        `hint: Nothing answered at ${url} (MANAGER_GRPC_URL): start it with cocos-manager.\n`,
+        `hint: Nothing answered at ${url} (MANAGER_GRPC_URL) without TLS: start it with cocos-manager.\n`,
     );
     assert.deepEqual([agent.exit, manager.exit], [Exit.FAILURE, Exit.FAILURE]);
   });

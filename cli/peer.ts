@@ -49,14 +49,14 @@ export async function withPeer<S extends DescService, T>(
     });
   } else if (peer === "agent" && how !== "with TLS") {
     throw new CocosError("unavailable", "agent service is unavailable", {
-      hint: unavailableHint({ name: peer, address }),
+      hint: unavailableHint({ name: peer, address, how }),
     });
   }
   await using client = proto.connect(service(proto), options);
   try {
     return await work({ client, timeoutMs });
   } catch (thrown) {
-    throw advise(thrown, { name: peer, address });
+    throw advise(thrown, { name: peer, address, how });
   }
 }
 
