@@ -249,7 +249,7 @@ export function verifyRole(role: Role, signature: string, { kind, key }: PublicK
   }
 }
 
-/** SHA-256 before RSA PKCS#1 v1.5 and ECDSA (DER); Ed25519 signs the text itself (RFC 8032). */
-function digestName(kind: KeyKind): "sha256" | null {
+/** Hash of each kind of key: SHA-256 before RSA PKCS#1 v1.5 and ECDSA (DER); Ed25519 signs the text itself (RFC 8032). */
+export function digestName(kind: KeyKind): "sha256" | null {
   return kind === "ed25519" ? null : "sha256";
 }

@@ -25,14 +25,18 @@
  *
  * @module
  */
+export * from "./agreement.ts";
 export * from "./auth.ts";
+export * from "./canonical.ts";
 export * from "./client.ts";
 export * from "./gen/agent_pb.ts";
 export * as cvms from "./gen/cvms_pb.ts";
 export { Service as CvmsService } from "./gen/cvms_pb.ts";
 export * as events from "./gen/events_pb.ts";
 export * from "./gen/manager_pb.ts";
+export * from "./gen/party_pb.ts";
 export * from "./limits.ts";
+export * from "./request.ts";
 export * from "./rpc.ts";
 export * from "./runner.ts";
 export * from "./server.ts";

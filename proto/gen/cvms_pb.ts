@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cvms.proto.
  */
 export const file_cvms: GenFile = /*@__PURE__*/
-  fileDesc("Cgpjdm1zLnByb3RvEgRjdm1zIhsKDUFnZW50U3RhdGVSZXESCgoCaWQYASABKAkiKgoNQWdlbnRTdGF0ZVJlcxIKCgJpZBgBIAEoCRINCgVzdGF0ZRgCIAEoCSIpCg9TdG9wQ29tcHV0YXRpb24SFgoOY29tcHV0YXRpb25faWQYASABKAkiQgoXU3RvcENvbXB1dGF0aW9uUmVzcG9uc2USFgoOY29tcHV0YXRpb25faWQYASABKAkSDwoHbWVzc2FnZRgCIAEoCSI0CgtSdW5SZXNwb25zZRIWCg5jb21wdXRhdGlvbl9pZBgBIAEoCRINCgVlcnJvchgCIAEoCSKcAQoKQWdlbnRFdmVudBISCgpldmVudF90eXBlGAEgASgJEi0KCXRpbWVzdGFtcBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOY29tcHV0YXRpb25faWQYAyABKAkSDwoHZGV0YWlscxgEIAEoDBISCgpvcmlnaW5hdG9yGAUgASgJEg4KBnN0YXR1cxgGIAEoCSJxCghBZ2VudExvZxIPCgdtZXNzYWdlGAEgASgJEhYKDmNvbXB1dGF0aW9uX2lkGAIgASgJEg0KBWxldmVsGAMgASgJEi0KCXRpbWVzdGFtcBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiPQoTQXR0ZXN0YXRpb25SZXNwb25zZRIMCgRmaWxlGAEgASgMEhgKEGNlcnRTZXJpYWxOdW1iZXIYAiABKAkiPwoVYXp1cmVBdHRlc3RhdGlvblRva2VuEgwKBGZpbGUYASABKAwSGAoQY2VydFNlcmlhbE51bWJlchgCIAEoCSL5AgoTQ2xpZW50U3RyZWFtTWVzc2FnZRIjCglhZ2VudF9sb2cYASABKAsyDi5jdm1zLkFnZW50TG9nSAASJwoLYWdlbnRfZXZlbnQYAiABKAsyEC5jdm1zLkFnZW50RXZlbnRIABIkCgdydW5fcmVzGAMgASgLMhEuY3Ztcy5SdW5SZXNwb25zZUgAEjsKEnN0b3BDb21wdXRhdGlvblJlcxgEIAEoCzIdLmN2bXMuU3RvcENvbXB1dGF0aW9uUmVzcG9uc2VIABIsCg1hZ2VudFN0YXRlUmVzGAUgASgLMhMuY3Ztcy5BZ2VudFN0YXRlUmVzSAASOgoVdlRQTWF0dGVzdGF0aW9uUmVwb3J0GAYgASgLMhkuY3Ztcy5BdHRlc3RhdGlvblJlc3BvbnNlSAASPAoVYXp1cmVBdHRlc3RhdGlvblRva2VuGAcgASgLMhsuY3Ztcy5henVyZUF0dGVzdGF0aW9uVG9rZW5IAEIJCgdtZXNzYWdlIhsKDURpc2Nvbm5lY3RSZXESCgoCaWQYASABKAkiOQoMUnVuUmVxQ2h1bmtzEgwKBGRhdGEYASABKAwSCgoCaWQYAiABKAkSDwoHaXNfbGFzdBgDIAEoCCLgAQoRQ29tcHV0YXRpb25SdW5SZXESCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCRIfCghkYXRhc2V0cxgEIAMoCzINLmN2bXMuRGF0YXNldBIiCglhbGdvcml0aG0YBSABKAsyDy5jdm1zLkFsZ29yaXRobRIuChByZXN1bHRfY29uc3VtZXJzGAYgAygLMhQuY3Ztcy5SZXN1bHRDb25zdW1lchInCgxhZ2VudF9jb25maWcYByABKAsyES5jdm1zLkFnZW50Q29uZmlnIiEKDlJlc3VsdENvbnN1bWVyEg8KB3VzZXJLZXkYASABKAwiOgoHRGF0YXNldBIMCgRoYXNoGAEgASgMEg8KB3VzZXJLZXkYAiABKAwSEAoIZmlsZW5hbWUYAyABKAkiKgoJQWxnb3JpdGhtEgwKBGhhc2gYASABKAwSDwoHdXNlcktleRgCIAEoDCKZAQoLQWdlbnRDb25maWcSDAoEcG9ydBgBIAEoCRIRCgljZXJ0X2ZpbGUYAiABKAkSEAoIa2V5X2ZpbGUYAyABKAkSFgoOY2xpZW50X2NhX2ZpbGUYBCABKAkSFgoOc2VydmVyX2NhX2ZpbGUYBSABKAkSEQoJbG9nX2xldmVsGAYgASgJEhQKDGF0dGVzdGVkX3RscxgHIAEoCCKFAgoTU2VydmVyU3RyZWFtTWVzc2FnZRIqCgxydW5SZXFDaHVua3MYASABKAsyEi5jdm1zLlJ1blJlcUNodW5rc0gAEikKBnJ1blJlcRgCIAEoCzIXLmN2bXMuQ29tcHV0YXRpb25SdW5SZXFIABIwCg9zdG9wQ29tcHV0YXRpb24YAyABKAsyFS5jdm1zLlN0b3BDb21wdXRhdGlvbkgAEiwKDWFnZW50U3RhdGVSZXEYBCABKAsyEy5jdm1zLkFnZW50U3RhdGVSZXFIABIsCg1kaXNjb25uZWN0UmVxGAUgASgLMhMuY3Ztcy5EaXNjb25uZWN0UmVxSABCCQoHbWVzc2FnZTJOCgdTZXJ2aWNlEkMKB1Byb2Nlc3MSGS5jdm1zLkNsaWVudFN0cmVhbU1lc3NhZ2UaGS5jdm1zLlNlcnZlclN0cmVhbU1lc3NhZ2UoATABYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("Cgpjdm1zLnByb3RvEgRjdm1zIhsKDUFnZW50U3RhdGVSZXESCgoCaWQYASABKAkiKgoNQWdlbnRTdGF0ZVJlcxIKCgJpZBgBIAEoCRINCgVzdGF0ZRgCIAEoCSIpCg9TdG9wQ29tcHV0YXRpb24SFgoOY29tcHV0YXRpb25faWQYASABKAkiQgoXU3RvcENvbXB1dGF0aW9uUmVzcG9uc2USFgoOY29tcHV0YXRpb25faWQYASABKAkSDwoHbWVzc2FnZRgCIAEoCSI0CgtSdW5SZXNwb25zZRIWCg5jb21wdXRhdGlvbl9pZBgBIAEoCRINCgVlcnJvchgCIAEoCSKcAQoKQWdlbnRFdmVudBISCgpldmVudF90eXBlGAEgASgJEi0KCXRpbWVzdGFtcBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOY29tcHV0YXRpb25faWQYAyABKAkSDwoHZGV0YWlscxgEIAEoDBISCgpvcmlnaW5hdG9yGAUgASgJEg4KBnN0YXR1cxgGIAEoCSJxCghBZ2VudExvZxIPCgdtZXNzYWdlGAEgASgJEhYKDmNvbXB1dGF0aW9uX2lkGAIgASgJEg0KBWxldmVsGAMgASgJEi0KCXRpbWVzdGFtcBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiPQoTQXR0ZXN0YXRpb25SZXNwb25zZRIMCgRmaWxlGAEgASgMEhgKEGNlcnRTZXJpYWxOdW1iZXIYAiABKAkiPwoVYXp1cmVBdHRlc3RhdGlvblRva2VuEgwKBGZpbGUYASABKAwSGAoQY2VydFNlcmlhbE51bWJlchgCIAEoCSL5AgoTQ2xpZW50U3RyZWFtTWVzc2FnZRIjCglhZ2VudF9sb2cYASABKAsyDi5jdm1zLkFnZW50TG9nSAASJwoLYWdlbnRfZXZlbnQYAiABKAsyEC5jdm1zLkFnZW50RXZlbnRIABIkCgdydW5fcmVzGAMgASgLMhEuY3Ztcy5SdW5SZXNwb25zZUgAEjsKEnN0b3BDb21wdXRhdGlvblJlcxgEIAEoCzIdLmN2bXMuU3RvcENvbXB1dGF0aW9uUmVzcG9uc2VIABIsCg1hZ2VudFN0YXRlUmVzGAUgASgLMhMuY3Ztcy5BZ2VudFN0YXRlUmVzSAASOgoVdlRQTWF0dGVzdGF0aW9uUmVwb3J0GAYgASgLMhkuY3Ztcy5BdHRlc3RhdGlvblJlc3BvbnNlSAASPAoVYXp1cmVBdHRlc3RhdGlvblRva2VuGAcgASgLMhsuY3Ztcy5henVyZUF0dGVzdGF0aW9uVG9rZW5IAEIJCgdtZXNzYWdlIhsKDURpc2Nvbm5lY3RSZXESCgoCaWQYASABKAkiOQoMUnVuUmVxQ2h1bmtzEgwKBGRhdGEYASABKAwSCgoCaWQYAiABKAkSDwoHaXNfbGFzdBgDIAEoCCK0AgoRQ29tcHV0YXRpb25SdW5SZXESCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCRIfCghkYXRhc2V0cxgEIAMoCzINLmN2bXMuRGF0YXNldBIiCglhbGdvcml0aG0YBSABKAsyDy5jdm1zLkFsZ29yaXRobRIuChByZXN1bHRfY29uc3VtZXJzGAYgAygLMhQuY3Ztcy5SZXN1bHRDb25zdW1lchInCgxhZ2VudF9jb25maWcYByABKAsyES5jdm1zLkFnZW50Q29uZmlnEhwKBmxpbWl0cxhkIAEoCzIMLmN2bXMuTGltaXRzEhMKC2xvZ19yZWFkZXJzGGUgAygJEg4KBmVncmVzcxhmIAMoCRIPCgdjaGFubmVsGGcgASgJIm4KBkxpbWl0cxIUCgx3YWxsX3NlY29uZHMYASABKAQSFAoMbWVtb3J5X2J5dGVzGAIgASgEEhEKCXByb2Nlc3NlcxgDIAEoBBISCgpkaXNrX2J5dGVzGAQgASgEEhEKCWxvZ19ieXRlcxgFIAEoBCIhCg5SZXN1bHRDb25zdW1lchIPCgd1c2VyS2V5GAEgASgMIlwKB0RhdGFzZXQSDAoEaGFzaBgBIAEoDBIPCgd1c2VyS2V5GAIgASgMEhAKCGZpbGVuYW1lGAMgASgJEgwKBHNpemUYZCABKAQSEgoKZGVjb21wcmVzcxhlIAEoCCKAAQoJQWxnb3JpdGhtEgwKBGhhc2gYASABKAwSDwoHdXNlcktleRgCIAEoDBIMCgR0eXBlGGQgASgJEgwKBGFyZ3MYZSADKAkSDwoHcnVudGltZRhmIAEoCRIZChFyZXF1aXJlbWVudHNfaGFzaBhnIAEoDBIMCgRzaXplGGggASgEIpkBCgtBZ2VudENvbmZpZxIMCgRwb3J0GAEgASgJEhEKCWNlcnRfZmlsZRgCIAEoCRIQCghrZXlfZmlsZRgDIAEoCRIWCg5jbGllbnRfY2FfZmlsZRgEIAEoCRIWCg5zZXJ2ZXJfY2FfZmlsZRgFIAEoCRIRCglsb2dfbGV2ZWwYBiABKAkSFAoMYXR0ZXN0ZWRfdGxzGAcgASgIIoUCChNTZXJ2ZXJTdHJlYW1NZXNzYWdlEioKDHJ1blJlcUNodW5rcxgBIAEoCzISLmN2bXMuUnVuUmVxQ2h1bmtzSAASKQoGcnVuUmVxGAIgASgLMhcuY3Ztcy5Db21wdXRhdGlvblJ1blJlcUgAEjAKD3N0b3BDb21wdXRhdGlvbhgDIAEoCzIVLmN2bXMuU3RvcENvbXB1dGF0aW9uSAASLAoNYWdlbnRTdGF0ZVJlcRgEIAEoCzITLmN2bXMuQWdlbnRTdGF0ZVJlcUgAEiwKDWRpc2Nvbm5lY3RSZXEYBSABKAsyEy5jdm1zLkRpc2Nvbm5lY3RSZXFIAEIJCgdtZXNzYWdlMk4KB1NlcnZpY2USQwoHUHJvY2VzcxIZLmN2bXMuQ2xpZW50U3RyZWFtTWVzc2FnZRoZLmN2bXMuU2VydmVyU3RyZWFtTWVzc2FnZSgBMAFiBnByb3RvMw", [file_google_protobuf_timestamp]);
 
 /**
  * @generated from message cvms.AgentStateReq
@@ -382,6 +382,32 @@ export type ComputationRunReq = Message<"cvms.ComputationRunReq"> & {
    * @generated from field: cvms.AgentConfig agent_config = 7;
    */
   agentConfig?: AgentConfig | undefined;
+
+  /**
+   * @generated from field: cvms.Limits limits = 100;
+   */
+  limits?: Limits | undefined;
+
+  /**
+   * Who may see what the algorithm prints: `consumers`, `algorithm-provider`, `server`. Empty: nobody.
+   *
+   * @generated from field: repeated string log_readers = 101;
+   */
+  logReaders: string[];
+
+  /**
+   * Package indexes the installation of requirements may reach, `host:port`. Empty: none.
+   *
+   * @generated from field: repeated string egress = 102;
+   */
+  egress: string[];
+
+  /**
+   * How parties reach the agent: `attested`, `tls` or `insecure`. Empty: a peer without this field.
+   *
+   * @generated from field: string channel = 103;
+   */
+  channel: string;
 };
 
 /**
@@ -390,6 +416,45 @@ export type ComputationRunReq = Message<"cvms.ComputationRunReq"> & {
  */
 export const ComputationRunReqSchema: GenMessage<ComputationRunReq> = /*@__PURE__*/
   messageDesc(file_cvms, 12);
+
+/**
+ * What a run may use; 0 is the runner's default.
+ *
+ * @generated from message cvms.Limits
+ */
+export type Limits = Message<"cvms.Limits"> & {
+  /**
+   * @generated from field: uint64 wall_seconds = 1;
+   */
+  wallSeconds: bigint;
+
+  /**
+   * @generated from field: uint64 memory_bytes = 2;
+   */
+  memoryBytes: bigint;
+
+  /**
+   * @generated from field: uint64 processes = 3;
+   */
+  processes: bigint;
+
+  /**
+   * @generated from field: uint64 disk_bytes = 4;
+   */
+  diskBytes: bigint;
+
+  /**
+   * @generated from field: uint64 log_bytes = 5;
+   */
+  logBytes: bigint;
+};
+
+/**
+ * Describes the message cvms.Limits.
+ * Use `create(LimitsSchema)` to create a new message.
+ */
+export const LimitsSchema: GenMessage<Limits> = /*@__PURE__*/
+  messageDesc(file_cvms, 13);
 
 /**
  * @generated from message cvms.ResultConsumer
@@ -408,7 +473,7 @@ export type ResultConsumer = Message<"cvms.ResultConsumer"> & {
  * Use `create(ResultConsumerSchema)` to create a new message.
  */
 export const ResultConsumerSchema: GenMessage<ResultConsumer> = /*@__PURE__*/
-  messageDesc(file_cvms, 13);
+  messageDesc(file_cvms, 14);
 
 /**
  * @generated from message cvms.Dataset
@@ -432,6 +497,20 @@ export type Dataset = Message<"cvms.Dataset"> & {
    * @generated from field: string filename = 3;
    */
   filename: string;
+
+  /**
+   * Bytes of the upload; 0 means not declared.
+   *
+   * @generated from field: uint64 size = 100;
+   */
+  size: bigint;
+
+  /**
+   * The upload is an archive that the agent unpacks.
+   *
+   * @generated from field: bool decompress = 101;
+   */
+  decompress: boolean;
 };
 
 /**
@@ -439,7 +518,7 @@ export type Dataset = Message<"cvms.Dataset"> & {
  * Use `create(DatasetSchema)` to create a new message.
  */
 export const DatasetSchema: GenMessage<Dataset> = /*@__PURE__*/
-  messageDesc(file_cvms, 14);
+  messageDesc(file_cvms, 15);
 
 /**
  * @generated from message cvms.Algorithm
@@ -458,6 +537,39 @@ export type Algorithm = Message<"cvms.Algorithm"> & {
    * @generated from field: bytes userKey = 2;
    */
   userKey: Uint8Array;
+
+  /**
+   * `bin`, `python`, `wasm` or `docker`.
+   *
+   * @generated from field: string type = 100;
+   */
+  type: string;
+
+  /**
+   * @generated from field: repeated string args = 101;
+   */
+  args: string[];
+
+  /**
+   * For `python`: empty, `python3` or `pyodide`.
+   *
+   * @generated from field: string runtime = 102;
+   */
+  runtime: string;
+
+  /**
+   * SHA3-256 of the requirements upload; empty: there is none.
+   *
+   * @generated from field: bytes requirements_hash = 103;
+   */
+  requirementsHash: Uint8Array;
+
+  /**
+   * Bytes of the upload; 0 means not declared.
+   *
+   * @generated from field: uint64 size = 104;
+   */
+  size: bigint;
 };
 
 /**
@@ -465,7 +577,7 @@ export type Algorithm = Message<"cvms.Algorithm"> & {
  * Use `create(AlgorithmSchema)` to create a new message.
  */
 export const AlgorithmSchema: GenMessage<Algorithm> = /*@__PURE__*/
-  messageDesc(file_cvms, 15);
+  messageDesc(file_cvms, 16);
 
 /**
  * @generated from message cvms.AgentConfig
@@ -514,7 +626,7 @@ export type AgentConfig = Message<"cvms.AgentConfig"> & {
  * Use `create(AgentConfigSchema)` to create a new message.
  */
 export const AgentConfigSchema: GenMessage<AgentConfig> = /*@__PURE__*/
-  messageDesc(file_cvms, 16);
+  messageDesc(file_cvms, 17);
 
 /**
  * @generated from message cvms.ServerStreamMessage
@@ -561,7 +673,7 @@ export type ServerStreamMessage = Message<"cvms.ServerStreamMessage"> & {
  * Use `create(ServerStreamMessageSchema)` to create a new message.
  */
 export const ServerStreamMessageSchema: GenMessage<ServerStreamMessage> = /*@__PURE__*/
-  messageDesc(file_cvms, 17);
+  messageDesc(file_cvms, 18);
 
 /**
  * @generated from service cvms.Service
