@@ -14,12 +14,12 @@ import {
   WORK,
 } from "./_harness.ts";
 
-let runner: TestRunner;
+let runner: TestRunner | undefined;
 Deno.test.beforeAll(async () => {
   runner = await startRunner();
 });
 Deno.test.afterAll(async () => {
-  await runner[Symbol.asyncDispose]();
+  await runner?.[Symbol.asyncDispose]();
 });
 
 const FAST = { wallSeconds: 20, memoryBytes: 256 << 20, processes: 64 };
@@ -147,9 +147,11 @@ Deno.test("runner S-9 stops on request and when its client goes away", async () 
   const spec = { algo: "#!/bin/sh\nsleep 100\n", limits: FAST };
   const id = await makeJob(spec);
   for await (const event of converse(requestOf(id, spec))) if (event.type === "started") break;
-  await until(() => runner.log.some((line) => line.includes(id) && line.includes('"job ended"')));
+  await until(() =>
+    runner?.log.some((line) => line.includes(id) && line.includes('"job ended"')) === true
+  );
   assert.match(
-    runner.log.find((line) => line.includes(id) && line.includes('"job ended"')) ?? "",
+    runner?.log.find((line) => line.includes(id) && line.includes('"job ended"')) ?? "",
     /stopped/,
   );
 });
