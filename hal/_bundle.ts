@@ -64,7 +64,7 @@ export async function bundle(root: string, { name, entry }: Program, into: strin
  */
 export function portable(bundle: string): string {
   return bundle.replaceAll(
-    /^(\/\/ |  ")[^"\n]*\/npm\/[^/"\n]+\/((?:@[^/"\n]+\/)?[^/"\n]+\/\d+\.\d+\.\d+[^/"\n]*\/[^"\n]*)/gm,
+    /^(\/\/ |[ ]{2}")[^"\n]*\/npm\/[^/"\n]+\/((?:@[^/"\n]+\/)?[^/"\n]+\/\d+\.\d+\.\d+[^/"\n]*\/[^"\n]*)/gm,
     "$1npm/$2",
   );
 }

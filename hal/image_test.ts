@@ -136,6 +136,6 @@ Deno.test("buildImage() L-4 puts in no shell login, remote shell, compiler or pa
     );
     assert.ok(image.has(`cocos/${program}.js`));
     // Nor the machine that built it: no path above the source tree, no registry.
-    assert.doesNotMatch(text(`cocos/${program}.js`), /^(\/\/ |  ")(\.\.\/|\/)/m);
+    assert.doesNotMatch(text(`cocos/${program}.js`), /^(\/\/ |[ ]{2}")(\.\.\/|\/)/m);
   }
 });
