@@ -55,6 +55,17 @@ export class Runner {
    * `invalid-argument` when it doesn't keep to the protocol.
    */
   async run(job: Job, watcher: JobWatcher, signal: AbortSignal): Promise<FinishedEvent> {
+    const end = performance.now() + this.#times.connectMs;
+    while (true) {
+      const finished = await this.#once(job, watcher, signal);
+      // A runner may still be ending the run of an agent that was killed: it says so, we ask again.
+      const again = finished.outcome === "refused" && /runs already/.test(finished.message);
+      if (!again || signal.aborted || performance.now() >= end) return finished;
+      await pause(this.#times.retryMs, signal);
+    }
+  }
+
+  async #once(job: Job, watcher: JobWatcher, signal: AbortSignal): Promise<FinishedEvent> {
     using connection = await this.#connect(signal);
     const writer = connection.writable.getWriter();
     let cut: ReturnType<typeof setTimeout> | undefined;
