@@ -156,7 +156,11 @@ function watch(name: string, child: Deno.ChildProcess): Program {
         new Error(`${name}: ${what}: ${why}; its last lines:\n${lines.slice(-20).join("\n")}`),
       );
     const look = (line: string) => {
-      if (wanted(line)) resolve(line);
+      try {
+        if (wanted(line)) resolve(line);
+      } catch (error) {
+        reject(error);
+      }
     };
     waiting.add(look);
     const timer = setTimeout(() => fail(`not within ${limitMs} ms`), limitMs);

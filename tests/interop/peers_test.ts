@@ -6,7 +6,7 @@ import { Buffer } from "node:buffer";
 import { KEY_KINDS } from "../../proto/mod.ts";
 import { freePort, House } from "../_house.ts";
 import { buildGo } from "./_go.ts";
-import { digest, party, pki } from "./_parties.ts";
+import { digest, party, pki } from "../_parties.ts";
 
 /** The Go peer, or nothing after saying why. */
 async function gopeer(): Promise<string | undefined> {

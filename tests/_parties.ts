@@ -1,8 +1,8 @@
-// Keys, certificates and manifests the interop tests need, as files in a house.
+// Keys, certificates and digests that tests across rooms need, as files in a house.
 import { createHash } from "node:crypto";
-import { makeCertificate } from "../../channel/mod.ts";
-import { generateKeys, type KeyKind } from "../../proto/mod.ts";
-import type { House } from "../_house.ts";
+import { makeCertificate } from "../channel/mod.ts";
+import { generateKeys, type KeyKind } from "../proto/mod.ts";
+import type { House } from "./_house.ts";
 
 /** Key files of one party. */
 export interface Party {

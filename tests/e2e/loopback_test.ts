@@ -1,0 +1,276 @@
+// Whole computations without a VM: the same processes through the same launchers on loopback, with
+// the real sandbox. As root the launchers become users of their own; as a user they stay.
+import assert from "node:assert/strict";
+import { Management, startAgent } from "../_agent.ts";
+import { entries, freePort, House, listens, processesWith } from "../_house.ts";
+import { digest, party } from "../_parties.ts";
+
+/** What earlier runs and other people left; only what is new counts. */
+function folders(): string[] {
+  return [...entries("/run"), ...entries("/tmp")].filter((name) => name.startsWith("cocos-"));
+}
+
+/** Asserts that nothing is left of programs that were started in `house`. */
+async function assertNothingLeft(
+  house: House,
+  before: readonly string[],
+  ports: readonly number[],
+): Promise<void> {
+  assert.deepEqual(await processesWith(house.folder), []);
+  const now = folders().filter((name) => !before.includes(name));
+  assert.deepEqual(now, []);
+  // Every process of an agent has its private area's name in its command line.
+  assert.deepEqual(
+    (await processesWith("/cocos-agent.")).filter((line) =>
+      ports.some((port) => line.includes(`:${port}`))
+    ),
+    [],
+  );
+  for (const port of ports) assert.equal(await listens(port), false, `port ${port}`);
+}
+
+/** A computation file, `cocos-computations` and `cocos-agent`, up to the open door. */
+async function start(house: House, computation: Record<string, unknown>) {
+  const managementPort = freePort();
+  const port = freePort();
+  await house.write("computation.json", JSON.stringify({ ...computation, agent: { port } }));
+  const server = house.start("cocos-computations", ["--file", "computation.json"], {
+    COMPUTATIONS_HOST: "127.0.0.1",
+    COMPUTATIONS_PORT: String(managementPort),
+  });
+  await server.until((line) => line.includes("listening at"), "listening");
+  const agent = startAgent(house, managementPort, port);
+  const event = (wanted: string) =>
+    server.until((line) => {
+      if (!line.includes('"agent event"')) return false;
+      const { event, status } = JSON.parse(line);
+      if (`${event}/${status}` === "Failed/Failed" && wanted !== "Failed/Failed") {
+        throw new Error(`the run failed:\n${server.lines.join("\n")}\n${agent.lines.join("\n")}`);
+      }
+      return `${event}/${status}` === wanted;
+    }, wanted);
+  await event("ReceivingAlgorithm/InProgress");
+  await server.until((line) => line.includes("agent accepted the manifest"), "accepted");
+  const cocos = (...args: string[]) =>
+    house.run("cocos", args, { AGENT_GRPC_URL: `127.0.0.1:${port}` });
+  /** Runs a command that must succeed. */
+  const does = async (...args: string[]) => {
+    const { code, stderr } = await cocos(...args);
+    assert.equal(code, 0, `cocos ${args.join(" ")}\n${stderr}\n${agent.lines.join("\n")}`);
+  };
+  /** Runs a command that must fail with this exit code and text. */
+  const fails = async (exit: number, text: string, ...args: string[]) => {
+    const { code, stderr } = await cocos(...args);
+    assert.ok(stderr.includes(text), `cocos ${args.join(" ")}\n${stderr}`);
+    assert.equal(code, exit, stderr);
+  };
+  const stop = async () => {
+    await agent.stop();
+    assert.equal((await server.stop()).code, 0);
+  };
+  return { server, agent, event, does, fails, stop, ports: [managementPort, port] };
+}
+
+Deno.test("e2e: a shell script on a file and a directory, keys of all kinds, two consumers (O-3, G-4)", async () => {
+  const before = folders();
+  await using house = await House.open("loopback");
+  const provider = await party(house, "provider", "rsa");
+  const hospital = await party(house, "hospital", "ecdsa");
+  const clinic = await party(house, "clinic", "ed25519");
+  const office = await party(house, "office", "ed25519");
+  const journal = await party(house, "journal", "rsa");
+  const stranger = await party(house, "stranger", "ecdsa");
+  const program = await house.write(
+    "algo.sh",
+    `#!/bin/sh
+set -e
+echo "$#:$1:$2" >results/args.txt
+cat datasets/table.csv datasets/a.csv datasets/deep/b.csv >results/all.txt
+mkdir results/more
+(ls / ; ls -A datasets) >results/more/seen.txt
+echo to nobody
+`,
+    0o755,
+  );
+  await house.write("table.csv", "table\n");
+  await house.write("folder/a.csv", "a\n");
+  await house.write("folder/deep/b.csv", "b\n");
+  await house.write("other.csv", "something else\n");
+  const run = await start(house, {
+    id: "loopback-1",
+    algorithm: { file: program, key: provider.publicFile },
+    datasets: [
+      { file: "table.csv", key: hospital.publicFile },
+      { file: "folder", key: clinic.publicFile },
+    ],
+    consumers: [office.publicFile, journal.publicFile],
+  });
+  const { does, fails, event } = run;
+
+  await fails(4, "signature verification failed", "algo", program, stranger.privateFile);
+  await fails(6, "not yet ready", "result", office.privateFile, "early.zip");
+  await fails(1, "hash does not match manifest", "algo", "other.csv", provider.privateFile);
+  await fails(6, "not expecting this operation", "data", "table.csv", hospital.privateFile);
+  await does("algo", program, provider.privateFile, "--args", "one", "--args", "two words");
+  await event("ReceivingData/InProgress");
+  await fails(6, "not expecting this operation", "algo", program, provider.privateFile);
+  await fails(4, "signature verification failed", "data", "table.csv", office.privateFile);
+  await fails(4, "dataset not declared", "data", "other.csv", hospital.privateFile);
+  await fails(4, "dataset not declared", "data", "table.csv", clinic.privateFile);
+  await does("data", "table.csv", hospital.privateFile);
+  await does("data", "folder", clinic.privateFile, "--decompress");
+  await event("ConsumingResults/Ready");
+
+  await fails(4, "signature verification failed", "result", hospital.privateFile, "no.zip");
+  await does("result", office.privateFile, "office.zip", "--extract", "got");
+  const read = (name: string) => Deno.readTextFile(house.path(name));
+  assert.equal(await read("got/args.txt"), "2:one:two words\n");
+  assert.equal(await read("got/all.txt"), "table\na\nb\n");
+  const seen = (await read("got/more/seen.txt")).trim().split("\n");
+  assert.deepEqual(seen.slice(-3).sort(), ["a.csv", "deep", "table.csv"]);
+  assert.ok(!seen.includes("run"), "the host's /run is in sight");
+  // The second consumer has not had it yet: the computation is not complete.
+  assert.ok(!run.server.lines.some((line) => line.includes('"Complete"')));
+  await does("result", journal.privateFile, "journal.zip");
+  assert.deepEqual(
+    await Deno.readFile(house.path("journal.zip")),
+    await Deno.readFile(house.path("office.zip")),
+  );
+  await event("Complete/Completed");
+  // S-6: what the program prints reaches no line of the server.
+  assert.ok(!run.server.lines.some((line) => line.includes("to nobody")));
+  assert.deepEqual(entries(house.folder).filter((name) => /early|no\.zip/.test(name)), []);
+
+  await run.stop();
+  await assertNothingLeft(house, before, run.ports);
+});
+
+Deno.test("e2e: Python on a dataset, through the seed's test server", async () => {
+  const before = folders();
+  await using house = await House.open("loopback");
+  const owner = await party(house, "owner", "ecdsa");
+  const program = await house.write(
+    "mean.py",
+    `import csv, json, sys
+rows = [float(row["x"]) for row in csv.DictReader(open("datasets/numbers.csv"))]
+json.dump({"mean": sum(rows) / len(rows), "args": sys.argv[1:]}, open("results/mean.json", "w"))
+`,
+  );
+  await house.write("numbers.csv", "x\n1\n2\n6\n");
+  const managementPort = freePort();
+  const server = house.start("cocos", [
+    "cvms",
+    "-algo-path",
+    program,
+    "-public-key-path",
+    owner.publicFile,
+    "-attested-tls-bool",
+    "false",
+    "-data-paths",
+    "numbers.csv",
+  ], { HOST: "127.0.0.1", PORT: String(managementPort) });
+  await server.until((line) => line.includes("listening at"), "listening");
+  // The test server's manifest names port 7002; the agent's own setting is stronger.
+  const port = freePort();
+  const agent = startAgent(house, managementPort, port);
+  await server.until((line) => line.includes("agent accepted the manifest"), "accepted");
+  const cocos = async (...args: string[]) => {
+    const { code, stderr } = await house.run("cocos", args, {
+      AGENT_GRPC_URL: `127.0.0.1:${port}`,
+    });
+    assert.equal(code, 0, stderr);
+  };
+  await cocos("algo", program, owner.privateFile, "-a", "python", "--args=-v", "--args", "a b");
+  await cocos("data", "numbers.csv", owner.privateFile);
+  await server.until((line) => line.includes('"ConsumingResults"'), "results");
+  await cocos("result", owner.privateFile, "--extract", "out");
+  assert.deepEqual(JSON.parse(await Deno.readTextFile(house.path("out/mean.json"))), {
+    mean: 3,
+    args: ["-v", "a b"],
+  });
+  await server.until((line) => line.includes('"Complete"'), "complete");
+  await agent.stop();
+  assert.equal((await server.stop()).code, 0);
+  await assertNothingLeft(house, before, [managementPort, port]);
+});
+
+Deno.test("e2e: a program that fails says so to its consumer, and no partial result leaves (O-7)", async () => {
+  const before = folders();
+  await using house = await House.open("loopback");
+  const owner = await party(house, "owner", "ed25519");
+  const program = await house.write("fail.sh", "#!/bin/sh\necho half >results/half.txt\nexit 3\n");
+  const run = await start(house, {
+    id: "fails",
+    algorithm: { file: program, key: owner.publicFile },
+    consumers: [owner.publicFile],
+  });
+  await run.does("algo", program, owner.privateFile);
+  await run.event("Running/Failed");
+  await run.event("Failed/Failed");
+  await run.fails(
+    1,
+    "algorithm execution error: exit status 3",
+    "result",
+    owner.privateFile,
+    "half.zip",
+  );
+  assert.deepEqual(entries(house.folder).filter((name) => name.startsWith("half")), []);
+  await run.stop();
+  await assertNothingLeft(house, before, run.ports);
+});
+
+Deno.test("e2e: stopped in the middle of a run, the agent does the next computation (M-10, S-9)", async () => {
+  const before = folders();
+  await using house = await House.open("loopback");
+  await using management = await Management.start();
+  const owner = await party(house, "owner", "ecdsa");
+  const port = freePort();
+  const agent = startAgent(house, management.port, port);
+  const sleepy = await house.write(
+    "sleepy.sh",
+    "#!/bin/sh\ntrap '' TERM\nsleep 987654 & sleep 987654\n",
+  );
+  const quick = await house.write("quick.sh", "#!/bin/sh\necho done >results/word\n");
+  const manifest = async (id: string, program: string) => {
+    const userKey = await spki(owner.publicFile);
+    return {
+      id,
+      algorithm: { hash: Uint8Array.fromHex(digest(await Deno.readFile(program))), userKey },
+      resultConsumers: [{ userKey }],
+      agentConfig: { port: String(port) },
+    };
+  };
+  const cocos = async (...args: string[]) => {
+    const { code, stderr } = await house.run("cocos", args, {
+      AGENT_GRPC_URL: `127.0.0.1:${port}`,
+    });
+    assert.equal(code, 0, stderr);
+  };
+  management.give(await manifest("first", sleepy));
+  assert.equal(await management.until("runRes first"), "runRes first ");
+  await cocos("algo", sleepy, owner.privateFile);
+  await management.until("event Running/InProgress");
+  management.tell({ case: "agentStateReq", value: { id: "q1" } });
+  assert.equal(await management.until("state q1"), "state q1 Running");
+  management.stop("first");
+  await management.until("event Stopped/Stopped");
+  assert.equal(await management.until("stopped first"), "stopped first ");
+  assert.deepEqual(await processesWith("sleep 987654"), []);
+  assert.equal(await listens(port), false);
+
+  management.give(await manifest("second", quick));
+  assert.equal(await management.until("runRes second"), "runRes second ");
+  await cocos("algo", quick, owner.privateFile);
+  await management.until("event ConsumingResults/Ready");
+  await cocos("result", owner.privateFile, "second.zip", "--extract", "second");
+  assert.equal(await Deno.readTextFile(house.path("second/word")), "done\n");
+  await management.until("event Complete/Completed");
+  await agent.stop();
+  await assertNothingLeft(house, before, [port]);
+});
+
+/** The body of a PEM block. */
+async function spki(path: string): Promise<Uint8Array<ArrayBuffer>> {
+  const lines = (await Deno.readTextFile(path)).split("\n");
+  return Uint8Array.fromBase64(lines.filter((line) => !line.startsWith("-")).join(""));
+}
