@@ -15,6 +15,8 @@ import {
   azureTokenPolicy,
   type GcpEndorsementPolicy,
 } from "../token/mod.ts";
+import type { EventLogPolicy } from "../eventlog/mod.ts";
+import { type ImaAllowList, type ImaPolicy, isDigestText } from "../ima/mod.ts";
 import { AK_BINDINGS, type PcrExpectations, type TpmPolicy } from "../tpm/mod.ts";
 import {
   boundHex,
@@ -207,6 +209,10 @@ const pcrs: Form<PcrExpectations> = {
 };
 const tpmRecord = record({
   binding: must(word(AK_BINDINGS)),
+  keys: may(list(hex(32)), undefined as never),
+  roots: may(list(hex(48)), undefined as never),
+  revocation: may<OrAny<"required">>(word(["required", ANY]), "required"),
+  userData: may<"session" | typeof ANY>(word(["session", ANY]), ANY),
   nonce: may<"session" | typeof ANY>(word(["session", ANY]), "session"),
   banks: may<NonNullable<TpmPolicy["banks"]>>(list(banks), ["sha256"]),
   registers: must(list(whole(0, 23))),
@@ -222,10 +228,92 @@ const tpmRecord = record({
   ),
 });
 
+/** A TPM policy with the keys and roots its binding may need. */
+export interface TpmSection extends TpmPolicy {
+  /** SHA-256 of SubjectPublicKeyInfo of accepted attestation keys, for the binding `pinned`. */
+  readonly keys?: readonly string[];
+  /** SHA-384 of SubjectPublicKeyInfo of accepted roots, for the binding `certificate`. */
+  readonly roots?: readonly string[];
+  /** Whether certificates of attestation keys need current revocation lists. */
+  readonly revocation: OrAny<"required">;
+  /** Whether the `user-data` of an HCL report must be the session's, for the binding `hcl`. */
+  readonly userData: OrAny<"session">;
+}
+
 /** Section `tpm`. */
-export const TPM_SECTION: Form<TpmPolicy> = {
-  read: (json, path) => tpmRecord.read(json, path) as TpmPolicy,
+export const TPM_SECTION: Form<TpmSection> = {
+  read: (json, path) => {
+    const value = tpmRecord.read(json, path) as TpmSection;
+    if (value.binding === "pinned" && value.keys === undefined) {
+      throw wrong(json, path, "needs keys for the binding pinned");
+    }
+    if (value.binding === "certificate" && value.roots === undefined) {
+      throw wrong(json, path, "needs roots for the binding certificate");
+    }
+    return value;
+  },
   write: (value) => tpmRecord.write(value as never),
+};
+
+const eventLogRecord = record({
+  kind: must(word(["tcg", "ccel"])),
+  banks: may<NonNullable<EventLogPolicy["banks"]>>(list(banks), ["sha256"]),
+  registers: must(list(whole(0, 23))),
+  secureBoot: may(FLAG, ANY),
+});
+
+/** Section `eventLog`. */
+export const EVENT_LOG_SECTION: Form<EventLogPolicy> = {
+  read: (json, path) => eventLogRecord.read(json, path),
+  write: (value) => eventLogRecord.write(value as never),
+};
+
+const fileDigest: Form<string> = {
+  read: (json, path) => {
+    const text = json.kind === "string" ? json.value as string : "";
+    if (!isDigestText(text)) throw wrong(json, path, "must be a digest such as sha256:00ff…");
+    return text;
+  },
+  write: (value) => value,
+};
+const allowRecord = record({
+  files: may(map(/^\/.{0,4095}$|^boot_aggregate$/, "an absolute path", list(fileDigest)), {}),
+  anywhere: may(list(fileDigest, 0), []),
+  emptyFiles: may<"off" | "on">(word(["off", "on"]), "off"),
+});
+const allowList: Form<ImaAllowList> = {
+  read: (json, path) => {
+    const { files, anywhere, emptyFiles } = allowRecord.read(json, path);
+    return Object.freeze({
+      files: new Map(Object.entries(files).map(([name, digests]) => [name, new Set(digests)])),
+      anywhere: new Set(anywhere),
+      emptyFiles: emptyFiles === "on",
+    });
+  },
+  write: ({ files, anywhere, emptyFiles }) =>
+    allowRecord.write({
+      files: Object.fromEntries([...files].map(([name, digests]) => [name, [...digests]])),
+      anywhere: [...anywhere],
+      emptyFiles: emptyFiles ? "on" : "off",
+    }),
+};
+const imaRecord = record({
+  banks: may<NonNullable<ImaPolicy["banks"]>>(list(banks), ["sha256"]),
+  extend: may<NonNullable<ImaPolicy["extend"]>>(word(["own", "legacy-padded"]), "own"),
+  tail: may<NonNullable<ImaPolicy["tail"]>>(word(["refuse", "ignore"]), "refuse"),
+  violations: may<NonNullable<ImaPolicy["violations"]>>(word(["refuse", "allow"]), "refuse"),
+  algorithms: may<OrAny<readonly string[]>>(
+    orAny(list(pattern(/^[a-z0-9-]{2,32}$/, "a hash such as sha256"))),
+    ["sha256", "sha384", "sha512"],
+  ),
+  bootAggregate: may<OrAny<"required">>(word(["required", ANY]), "required"),
+  allowed: must(orAny(allowList)),
+});
+
+/** Section `ima`. */
+export const IMA_SECTION: Form<ImaPolicy> = {
+  read: (json, path) => imaRecord.read(json, path),
+  write: (value) => imaRecord.write(value as never),
 };
 
 const svn = whole(0, 2 ** 32 - 1);

@@ -1,38 +1,58 @@
 // The policy file: what a relying party demands, section by section. Sections that are there must all
 // be satisfied by evidence; evidence of any other technology is refused (threats A-3, A-11).
 import { CocosError } from "../../base/mod.ts";
+import type { EventLogPolicy } from "../eventlog/mod.ts";
+import type { ImaPolicy } from "../ima/mod.ts";
 import { type Json, parseJson } from "../json.ts";
 import type { SimulatedPolicy } from "../simulated/mod.ts";
 import type { SnpPolicy } from "../snp/mod.ts";
 import type { TdxPolicy } from "../tdx/mod.ts";
 import type { AzureTokenPolicy, GcpEndorsementPolicy } from "../token/mod.ts";
-import type { TpmPolicy } from "../tpm/mod.ts";
 import { type Form, pattern, wrong } from "./_schema.ts";
 import {
   AZURE_SECTION,
+  EVENT_LOG_SECTION,
   GCP_SECTION,
+  IMA_SECTION,
   SIMULATED_SECTION,
   SNP_SECTION,
   TDX_SECTION,
   TPM_SECTION,
+  type TpmSection,
 } from "./_sections.ts";
 
 /** Version of the file format this program writes and reads. */
 export const POLICY_VERSION = 1;
+
+/** Longest policy we read: one with an allow-list of a whole system. */
+export const MAX_POLICY_CHARACTERS = 32 * 1024 * 1024;
+
+export type { TpmSection };
 
 /** A policy: at least one section; `snp`, `tdx` and `simulated` exclude one another. */
 export interface Policy {
   readonly name: string;
   readonly snp?: SnpPolicy;
   readonly tdx?: TdxPolicy;
-  readonly tpm?: TpmPolicy;
+  readonly tpm?: TpmSection;
+  readonly eventLog?: EventLogPolicy;
+  readonly ima?: ImaPolicy;
   readonly azureToken?: AzureTokenPolicy;
   readonly gcpEndorsement?: GcpEndorsementPolicy;
   readonly simulated?: SimulatedPolicy;
 }
 
 /** Names of the sections, in the order of the file. */
-export const SECTIONS = ["snp", "tdx", "tpm", "azureToken", "gcpEndorsement", "simulated"] as const;
+export const SECTIONS = [
+  "snp",
+  "tdx",
+  "tpm",
+  "eventLog",
+  "ima",
+  "azureToken",
+  "gcpEndorsement",
+  "simulated",
+] as const;
 
 /** Name of a section. */
 export type Section = (typeof SECTIONS)[number];
@@ -41,6 +61,8 @@ const FORMS: { readonly [name in Section]: Form<NonNullable<Policy[name]>> } = {
   snp: SNP_SECTION,
   tdx: TDX_SECTION,
   tpm: TPM_SECTION,
+  eventLog: EVENT_LOG_SECTION,
+  ima: IMA_SECTION,
   azureToken: AZURE_SECTION,
   gcpEndorsement: GCP_SECTION,
   simulated: SIMULATED_SECTION,
@@ -60,7 +82,7 @@ export function sectionsOf(policy: Policy): readonly Section[] {
  * lengths, empty lists, no section, sections that exclude one another.
  */
 export function parsePolicy(text: string): Policy {
-  const json = parseJson(text, "a policy");
+  const json = parseJson(text, "a policy", { characters: MAX_POLICY_CHARACTERS });
   if (json.kind !== "object") throw wrong(json, "the text", "must be an object");
   const version = json.members.get("cocosPolicy");
   if (version === undefined) {
@@ -103,6 +125,10 @@ export function checkedPolicy(policy: Policy): Policy {
     ? `one machine is not ${roots.join(" and ")}`
     : policy.gcpEndorsement !== undefined && policy.snp === undefined && policy.tdx === undefined
     ? "an endorsement needs a section snp or tdx beside it"
+    : policy.ima !== undefined && policy.tpm === undefined
+    ? "a section ima needs the section tpm that vouches for PCR 10"
+    : policy.eventLog !== undefined && policy.tpm === undefined && policy.tdx === undefined
+    ? "a section eventLog needs a section tpm or tdx that vouches for the registers"
     : policy.simulated !== undefined && sectionsOf(policy).length > 1
     ? "simulated evidence goes with nothing else"
     : undefined;

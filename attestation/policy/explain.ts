@@ -1,5 +1,7 @@
 // What a policy will do, before there is evidence: every check by name with its expectation, and the
 // difference of two policies value by value. Pure reading; nothing here decides trust.
+import { explainEventLog } from "../eventlog/mod.ts";
+import { explainIma } from "../ima/mod.ts";
 import type { Explained } from "../rules.ts";
 import { explainSimulated } from "../simulated/mod.ts";
 import { explainSnp } from "../snp/mod.ts";
@@ -19,6 +21,8 @@ export function explainPolicy(policy: Policy): Explained[] {
     ...(policy.snp === undefined ? [] : explainSnp(policy.snp)),
     ...(policy.tdx === undefined ? [] : explainTdx(policy.tdx)),
     ...(policy.tpm === undefined ? [] : explainTpm(policy.tpm)),
+    ...(policy.eventLog === undefined ? [] : explainEventLog(policy.eventLog)),
+    ...(policy.ima === undefined ? [] : explainIma(policy.ima)),
     ...(policy.azureToken === undefined ? [] : explainAzureToken(policy.azureToken)),
     ...(policy.gcpEndorsement === undefined ? [] : explainGcpEndorsement(policy.gcpEndorsement)),
     ...(policy.simulated === undefined ? [] : explainSimulated(policy.simulated)),

@@ -13,7 +13,13 @@ import {
   splitExtended,
   TCB_ZERO,
 } from "../snp/mod.ts";
-import { appraiseTdx, parseQuote, type TdxContext, type TdxPolicy, tdxPolicy } from "../tdx/mod.ts";
+import {
+  appraiseTdx,
+  parseTdxQuote,
+  type TdxContext,
+  type TdxPolicy,
+  tdxPolicy,
+} from "../tdx/mod.ts";
 import { ANY, type Claims, type Flag, requireOk, toHex, type Verdict } from "../verdict.ts";
 
 const onOff = (bit: boolean): Flag => bit ? "on" : "off";
@@ -136,7 +142,7 @@ export async function generateTdx(
   context: TdxContext,
   options: Pick<GenerateOptions, "roots"> & { collateral?: "required" | "any" } = {},
 ): Promise<TdxPolicy> {
-  const { body, qeVendor, qeReport } = parseQuote(quote);
+  const { body, qeVendor, qeReport } = parseTdxQuote(quote);
   const roots = options.roots === undefined ? {} : { roots: options.roots };
   const collateral = options.collateral ?? "required";
   const open = tdxPolicy({

@@ -230,6 +230,8 @@ export function importPcrs(values: SeedPcrs, findings: Finding[]): Policy["tpm"]
     registers: registers.sort((a, b) => a - b),
     pcrs,
     counters: ANY,
+    revocation: "required",
+    userData: ANY,
   });
 }
 

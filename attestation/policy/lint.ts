@@ -55,6 +55,14 @@ const ANY_MEANS: Readonly<Record<string, readonly [Weight, string]>> = {
   "tpm.binding": ["hole", "the key inside the evidence is trusted: anybody can make it"],
   "tpm.nonce": ["hole", "old quotes can be replayed"],
   "tpm.pcrs": ["hole", "any system may have booted"],
+  "tpm.revocation": ["weakness", "a revoked certificate of an attestation key goes unnoticed"],
+  "eventLog.secureBoot": [
+    "note",
+    "unsigned boot loaders pass where their measurement is not named",
+  ],
+  "ima.allowed": ["hole", "any file may be executed"],
+  "ima.algorithms": ["weakness", "files may be named by weak digests"],
+  "ima.bootAggregate": ["weakness", "the list need not be of the boot that was quoted"],
   "azureToken.keys": ["weakness", "every key the issuer publishes is trusted, also a stolen one"],
   "azureToken.nonce": ["hole", "old tokens can be replayed"],
   "azureToken.measurement": ["hole", "any code may run in the guest"],
@@ -79,6 +87,13 @@ export function lintPolicy(policy: Policy): Finding[] {
   if (policy.snp !== undefined) found.push(...lintSnp(policy.snp));
   if (policy.tdx !== undefined) found.push(...lintTdx(policy.tdx));
   if (policy.tpm !== undefined) found.push(...lintTpm(policy));
+  if (policy.ima?.violations === "allow") {
+    found.push({
+      weight: "weakness",
+      path: "ima.violations",
+      message: "files may change while they run",
+    });
+  }
   if (policy.simulated !== undefined) {
     const known = policy.simulated.roots.includes(INSECURE_SIMULATED_ROOT);
     found.push({

@@ -4,7 +4,7 @@ import { Reader } from "../reader.ts";
 import { decodePem } from "../x509/mod.ts";
 
 /** Largest quote we read; real ones are near 5 KiB, padded ones 8 KiB. */
-export const MAX_QUOTE_BYTES = 64 * 1024;
+export const MAX_TDX_QUOTE_BYTES = 64 * 1024;
 
 /** Measurements and settings of a TD. */
 export interface TdBody {
@@ -72,10 +72,10 @@ const PCK_CHAIN = 5;
  * @throws {CocosError} `invalid-argument` with the offset; SGX quotes, versions other than 4 and 5,
  * key types other than ECDSA P-256 and nested or other certification data are refused (threat A-7).
  */
-export function parseQuote(bytes: Uint8Array): TdxQuote {
+export function parseTdxQuote(bytes: Uint8Array): TdxQuote {
   const reader = new Reader(bytes, "a TDX quote");
-  if (bytes.length > MAX_QUOTE_BYTES) {
-    throw reader.fault(`it is larger than ${MAX_QUOTE_BYTES} bytes`);
+  if (bytes.length > MAX_TDX_QUOTE_BYTES) {
+    throw reader.fault(`it is larger than ${MAX_TDX_QUOTE_BYTES} bytes`);
   }
   const version = reader.u16le();
   if (version === 3) throw reader.fault("version 3 is an SGX quote, not a TDX quote", 0);

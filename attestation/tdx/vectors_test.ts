@@ -14,9 +14,9 @@ import {
   appraiseTdx,
   INTEL_ROOT_KEY,
   parseQeIdentity,
-  parseQuote,
   parseTcbInfo,
   parseTdReport,
+  parseTdxQuote,
   splitSigned,
   type TdxCollateral,
   type TdxPolicy,
@@ -25,7 +25,7 @@ import {
 
 /** A policy that names what the quote says; without collateral unless changed. */
 function policyFor(quote: Uint8Array, changes: Partial<TdxPolicy> = {}): TdxPolicy {
-  const { body } = parseQuote(quote);
+  const { body } = parseTdxQuote(quote);
   return {
     ...tdxPolicy({
       mrTd: [toHex(body.mrTd)],
@@ -146,20 +146,20 @@ Deno.test("A-7 appraiseTdx() refuses the debug TD by default", async () => {
   assert.equal(named.ok, true);
 });
 
-Deno.test("A-3 A-7 parseQuote() refuses an SGX quote", async () => {
+Deno.test("A-3 A-7 parseTdxQuote() refuses an SGX quote", async () => {
   const quote = ownVector("tdx/v3-sgx-not-tdx-quote.bin");
-  assert.throws(() => parseQuote(quote), /SGX quote/);
+  assert.throws(() => parseTdxQuote(quote), /SGX quote/);
   const disguised = quote.slice();
   disguised[0] = 4;
-  assert.throws(() => parseQuote(disguised), /TEE type 0x0 is not TDX/);
+  assert.throws(() => parseTdxQuote(disguised), /TEE type 0x0 is not TDX/);
   const verdict = await appraiseTdx(quote, policyFor(b0c06f), { now: NOW });
   assert.equal(firstFailure(verdict)?.id, "tdx.format");
 });
 
-Deno.test("parseQuote() counts the bytes behind a quote", () => {
+Deno.test("parseTdxQuote() counts the bytes behind a quote", () => {
   const quote = ownVector("tdx/v4-spr-e4-quote.bin");
-  assert.equal(parseQuote(quote).padding, 39);
-  assert.equal(parseQuote(b0c06f).padding, 70);
+  assert.equal(parseTdxQuote(quote).padding, 39);
+  assert.equal(parseTdxQuote(b0c06f).padding, 70);
 });
 
 Deno.test("parseTcbInfo() and parseQeIdentity() read Intel's samples; lists verify in their time", async () => {
@@ -181,7 +181,7 @@ Deno.test("parseTcbInfo() and parseQeIdentity() read Intel's samples; lists veri
   assert.equal(await verifySignature(root.key, list.algorithm, list.signature, list.tbs), true);
   assert.equal(new Date(list.thisUpdate).toISOString().slice(0, 10), "2023-04-03");
   assert.equal(new Date(list.nextUpdate).toISOString().slice(0, 10), "2024-04-02");
-  const spr = parseQuote(ownVector("tdx/v4-spr-e4-quote.bin"));
+  const spr = parseTdxQuote(ownVector("tdx/v4-spr-e4-quote.bin"));
   const ca = parseCertificate(spr.certificates[1] as Uint8Array);
   const pck = parseCrl(ownVector("tdx/pck.crl"));
   assert.equal(await verifySignature(ca.key, pck.algorithm, pck.signature, pck.tbs), true);
@@ -195,7 +195,7 @@ Deno.test("parseTdReport() reads a TDREPORT; the Azure one binds the quote's REP
   if (!hcl || !quote) return;
   const report = parseTdReport(hcl.subarray(0x20, 0x20 + 1024));
   assert.equal(report.teeType, 0x81);
-  const { body } = parseQuote(quote);
+  const { body } = parseTdxQuote(quote);
   assert.deepEqual(report.reportData, body.reportData);
   assert.deepEqual(report.mrTd, body.mrTd);
   assert.deepEqual(report.rtmrs, [...body.rtmrs]);
@@ -203,7 +203,7 @@ Deno.test("parseTdReport() reads a TDREPORT; the Azure one binds the quote's REP
 
 Deno.test("A-7 A-14 appraiseTdx() refuses every flipped bit of the signed parts of a quote", async () => {
   const quote = ownVector("tdx/v5-td15-quote.bin");
-  const parsed = parseQuote(quote);
+  const parsed = parseTdxQuote(quote);
   const open: TdxPolicy = {
     ...policyFor(quote),
     qeVendor: "any",

@@ -22,7 +22,7 @@ import { TDX_RULES } from "./_rules.ts";
 import type { TdxCollateral } from "./collateral.ts";
 import { checkIntel, INTEL_NAMES, pckExtensions } from "./pck.ts";
 import type { TdxPolicy } from "./policy.ts";
-import { parseQuote, type TdxQuote } from "./quote.ts";
+import { parseTdxQuote, type TdxQuote } from "./quote.ts";
 
 /** Every check of a TDX verdict, in order. */
 export const TDX_CHECKS = [
@@ -63,7 +63,7 @@ export async function appraiseTdx(
   const quote = await appraisal.attempt(
     "tdx.format",
     "a TDX quote of version 4 or 5",
-    () => parseQuote(evidence),
+    () => parseTdxQuote(evidence),
   );
   if (quote === undefined) return appraisal.verdict({});
   const chain = await appraiseChain(appraisal, quote, policy, context.now);

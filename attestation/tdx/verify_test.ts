@@ -18,7 +18,7 @@ import {
   appraiseTdx,
   converge,
   explainTdx,
-  parseQuote,
+  parseTdxQuote,
   TCB_STATUSES,
   TDX_CHECKS,
   type TdxContext,
@@ -453,7 +453,7 @@ Deno.test("converge() is never better than any of its parts, whatever their orde
   );
 });
 
-Deno.test("A-14 parseQuote() gives a value or a typed error for any bytes", async () => {
+Deno.test("A-14 parseTdxQuote() gives a value or a typed error for any bytes", async () => {
   const { quote } = await right;
   const change = fc.tuple(fc.nat(quote.length - 1), fc.nat(255));
   fc.assert(
@@ -465,7 +465,7 @@ Deno.test("A-14 parseQuote() gives a value or a typed error for any bytes", asyn
         for (const [offset, value] of changes) copy[offset] = value;
         for (const bytes of [copy, copy.subarray(0, length)]) {
           try {
-            parseQuote(bytes);
+            parseTdxQuote(bytes);
           } catch (error) {
             assert.equal((error as Error).name, "CocosError");
           }
