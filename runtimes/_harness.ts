@@ -57,8 +57,15 @@ export interface TestRunner extends AsyncDisposable {
   readonly process: Deno.ChildProcess;
 }
 
-/** Starts a runner with flags of its own and waits until it is ready; rejects with its output. */
-export async function startRunner(flags: readonly string[] = []): Promise<TestRunner> {
+/**
+ * Starts a runner with flags and variables of its own and waits until it is ready; rejects with its
+ * output. `onEnd` is called when it has ended, before its directory is removed.
+ */
+export async function startRunner(
+  flags: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
+  onEnd: () => void = () => {},
+): Promise<TestRunner> {
   await Deno.mkdir(BASE, { recursive: true });
   const process = new Deno.Command("/bin/sh", {
     args: [
@@ -67,7 +74,7 @@ export async function startRunner(flags: readonly string[] = []): Promise<TestRu
       ...(AS_ROOT || flags.includes("--cgroup") ? [] : ["--insecure-no-cgroup"]),
       ...flags,
     ],
-    env: { COCOS_DENO: Deno.execPath() },
+    env: { COCOS_DENO: Deno.execPath(), ...env },
     stdin: "null",
     stdout: "piped",
     stderr: "piped",
@@ -93,6 +100,7 @@ export async function startRunner(flags: readonly string[] = []): Promise<TestRu
     [Symbol.asyncDispose]: async () => {
       process.kill("SIGTERM");
       await over;
+      onEnd();
       await Deno.remove(BASE, { recursive: true });
     },
   };

@@ -69,7 +69,11 @@ function sweep(options: RunnerOptions, log: Logger): void {
   for (const { name } of Deno.readDirSync(options.work)) {
     if (!name.startsWith(SITE_PREFIX) || name.endsWith(".txt")) continue;
     log.info("removing a left installation", { name });
-    removeSite(`${options.work}/${name}`);
+    try {
+      removeSite(`${options.work}/${name}`);
+    } catch (error) {
+      log.warn("a left installation stays", { name, error: messageOf(error) });
+    }
   }
 }
 

@@ -14,6 +14,7 @@ const PROBE_MS = 30_000;
 const PROBE = `
 while read -r line; do echo "$line"; done < /proc/self/status
 while read -r line; do echo "limit:$line"; done < /proc/self/limits
+while read -r line; do echo "net:$line"; done < /proc/net/dev
 for fd in /proc/self/fd/*; do if [ -e "$fd" ]; then echo "fd:\${fd##*/}"; fi; done
 if (: > /proc/sys/kernel/core_pattern) 2>/dev/null; then echo "core_pattern:writable"; fi
 if (: > /usr/cocos-probe) 2>/dev/null; then echo "usr:writable"; fi
@@ -85,7 +86,7 @@ export async function selfTest(bwrap: string, groups: Groups, limits: Limits): P
     if (error instanceof CocosError) throw error;
     throw missing(messageOf(error));
   }
-  check(lines);
+  checkProbe(lines);
   const leaked = descriptors(lines);
   if (leaked.length === 0) return { leaked };
   await probe(bwrap, groups, limits, leaked);
@@ -99,8 +100,12 @@ function descriptors(lines: readonly string[]): number[] {
     .filter((fd) => !OWN_FDS.includes(fd));
 }
 
-/** Every property the sandbox promises, as the kernel tells it. */
-function check(lines: readonly string[]): void {
+/**
+ * Every property the sandbox promises, as the kernel tells it to the probe.
+ *
+ * @throws {CocosError} `unavailable` that names the first that doesn't hold.
+ */
+export function checkProbe(lines: readonly string[]): void {
   const status = (name: string): string =>
     lines.find((line) => line.startsWith(`${name}:`))?.slice(name.length + 1).trim() ?? "absent";
   const expect = (what: string, actual: string, pattern: RegExp) => {
@@ -110,10 +115,14 @@ function check(lines: readonly string[]): void {
   expect("no seccomp filter", status("Seccomp"), /^2$/);
   expect("privileges can be gained", status("NoNewPrivs"), /^1$/);
   expect("capabilities are left", status("CapEff"), /^0+$/);
-  expect("capabilities are bounded by something", status("CapBnd"), /^0+$/);
-  expect("no process namespace", status("NSpid"), /^\d+\s*$/);
+  expect("capabilities can be gained", status("CapBnd"), /^0+$/);
+  // bubblewrap is the first process of the namespace, the probe's shell the second.
+  expect("no process namespace", status("Pid"), /^2$/);
   expect("/proc/sys can be written", status("core_pattern"), /^absent$/);
   expect("/usr can be written", status("usr"), /^absent$/);
+  const interfaces = lines.filter((line) => /^net:\s*[^|]+:/.test(line))
+    .map((line) => line.slice(4).trim().replace(/:.*/, "")).join();
+  expect("no network namespace", interfaces, /^(lo)?$/);
   const core = lines.find((line) => line.startsWith("limit:Max core file size")) ?? "";
   expect(
     "core dumps are possible: start the runner with ulimit -c 0",

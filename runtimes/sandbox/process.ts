@@ -71,6 +71,16 @@ export class SandboxProcess {
         fd === 0 || (fd > Fd.NSSWITCH && !options.leaked?.includes(fd)) ? "ignore" : "pipe",
     ) as ("ignore" | "pipe")[];
     this.#child = spawn(options.bwrap, sandboxArgv(spec), { stdio, env: {}, cwd: "/" });
+    if (this.#child.pid === undefined) {
+      this.released = Promise.resolve(false);
+      this.ended = new Promise((resolve) => {
+        this.#child.once("error", (error) => {
+          this.#dead = true;
+          resolve({ kind: "not-started", reason: messageOf(error) });
+        });
+      });
+      return;
+    }
     const ends = this.#child.stdio as unknown as (Readable & Writable)[];
     for (const fd of options.leaked ?? []) if (fd > Fd.NSSWITCH) ends[fd]?.destroy();
     const alive = closed(ends[Fd.ALIVE] as Readable);
@@ -103,9 +113,6 @@ export class SandboxProcess {
       });
     }
     const exited = new Promise<Ending>((resolve) => {
-      this.#child.once("error", (error) => {
-        resolve({ kind: "not-started", reason: messageOf(error) });
-      });
       this.#child.once("exit", (code) => {
         resolve(code === null ? { kind: "killed" } : { kind: "exit", code });
       });
@@ -169,7 +176,7 @@ export class SandboxProcess {
     for (const name of ["stdout", "stderr"] as const) this.#child[name]?.resume();
     // bubblewrap's own exit does not wait for the namespace: daemons live until the kernel has
     // killed them all (S-8).
-    if (ending.kind !== "not-started") await this.#following(alive);
+    await this.#following(alive);
     await this.#emptied();
     await status.catch(() => {});
     return judge(ending);

@@ -46,6 +46,7 @@ export async function normaliseResults(root: string): Promise<ResultsCount> {
   };
   // Where agent and runner are one user, the program could have closed the root itself.
   setMode(root, DIRECTORY_MODE);
+  const { gid } = Deno.lstatSync(root);
   const pending = [root];
   let handled = 0;
   let moved = 0;
@@ -61,6 +62,8 @@ export async function normaliseResults(root: string): Promise<ResultsCount> {
         count.unnameable++;
         continue;
       }
+      // A program can take the shared group away from what it made; the agent reads by that group.
+      if (info.gid !== gid && (info.isDirectory || info.isFile)) setGroup(entry, gid);
       if (info.isDirectory) {
         setMode(entry, DIRECTORY_MODE);
         count.directories++;
@@ -89,6 +92,14 @@ export async function normaliseResults(root: string): Promise<ResultsCount> {
 function setMode(path: string, mode: number): void {
   try {
     Deno.chmodSync(path, mode);
+  } catch (cause) {
+    if (!(cause instanceof Deno.errors.PermissionDenied)) throw unreadable(path, cause);
+  }
+}
+
+function setGroup(path: string, gid: number | null): void {
+  try {
+    Deno.chownSync(path, null, gid);
   } catch (cause) {
     if (!(cause instanceof Deno.errors.PermissionDenied)) throw unreadable(path, cause);
   }
