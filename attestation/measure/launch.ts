@@ -98,22 +98,33 @@ export class Launch {
    * @param start Digest to go on from, such as of a firmware alone; zeros by default.
    */
   async digest(start: Uint8Array = new Uint8Array(48)): Promise<Uint8Array> {
-    const info = new Uint8Array(0x70);
-    const view = new DataView(info.buffer);
-    info.set(start);
-    view.setUint16(0x60, info.length, true);
+    let digest = start;
     for (let from = 0; from < this.#pages.length; from += BATCH) {
       const batch = this.#pages.slice(from, from + BATCH);
       const contents = await Promise.all(batch.map(({ content }) => contentDigest(content)));
       for (const [at, { type, gpa }] of batch.entries()) {
-        info.set(contents[at] as Uint8Array, 0x30);
-        info[0x62] = PAGE_TYPES[type];
-        view.setBigUint64(0x68, gpa, true);
-        info.set(sha384(info));
+        digest = nextDigest(digest, type, gpa, contents[at] as Uint8Array);
       }
     }
-    return info.slice(0, 48);
+    return digest;
   }
+}
+
+/** One link of the chain: SHA-384 of PAGE_INFO (AMD 56860, table 67). */
+export function nextDigest(
+  digest: Uint8Array,
+  type: PageType,
+  gpa: bigint,
+  content: Uint8Array,
+): Uint8Array {
+  const info = new Uint8Array(0x70);
+  const view = new DataView(info.buffer);
+  info.set(digest);
+  info.set(content, 0x30);
+  view.setUint16(0x60, info.length, true);
+  info[0x62] = PAGE_TYPES[type];
+  view.setBigUint64(0x68, gpa, true);
+  return sha384(info);
 }
 
 /** Contents hash side by side (WebCrypto), the chain cannot. */

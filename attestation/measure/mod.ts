@@ -12,9 +12,21 @@
  *
  * @module
  */
+export * from "./authenticode.ts";
+export * from "./explain.ts";
 export * from "./igvm.ts";
 export * from "./igvm_measure.ts";
 export * from "./launch.ts";
+export * from "./linux.ts";
 export * from "./ovmf.ts";
-export * from "./sev.ts";
+export {
+  firmwareDigest,
+  type KernelFiles,
+  MAX_CPUS,
+  measureSev,
+  SEV_MODES,
+  type SevLaunch,
+  type SevMode,
+} from "./sev.ts";
+export * from "./tdx.ts";
 export * from "./vmsa.ts";

@@ -70,13 +70,19 @@ export async function firmwareDigest(bytes: Uint8Array): Promise<Uint8Array> {
   return await launch.digest();
 }
 
-async function measureSnp(order: SevLaunch): Promise<Measurement> {
-  const firmware = parseFirmware(order.firmware);
+/** The launch up to the CPUs. */
+export function launchOf(firmware: Firmware, order: SevLaunch): Launch {
   const launch = new Launch();
   const gpa = BigInt(FOUR_GIB - firmware.bytes.length);
   if (order.firmwareDigest === undefined) launch.content("firmware", "normal", gpa, firmware.bytes);
   else if (order.firmwareDigest.length !== 48) throw invalid("a firmware digest has 48 bytes");
   addSections(launch, firmware, order.vmm, order.boot);
+  return launch;
+}
+
+async function measureSnp(order: SevLaunch): Promise<Measurement> {
+  const firmware = parseFirmware(order.firmware);
+  const launch = launchOf(firmware, order);
   for (const [name, page] of cpuPages(firmware, order)) {
     launch.content(name, "vmsa", KVM_VMSA_GPA, page);
   }

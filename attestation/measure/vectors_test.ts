@@ -31,16 +31,22 @@ const MODES: Record<string, SevMode> = { SEV_SNP: "snp", SEV_ES: "seves", SEV: "
 /** The firmware of a case: a suffix from this repository, or the file of Debian's package `ovmf`. */
 function firmware(name: string): Uint8Array | undefined {
   if (name.endsWith("suffix.bin")) return ownVector(`measure/${name}`);
-  let bytes: Uint8Array;
-  try {
-    bytes = Deno.readFileSync(`/usr/share/OVMF/${name}`);
-  } catch {
+  const bytes = installed(`/usr/share/OVMF/${name}`) ?? installed(`/usr/share/ovmf/${name}`);
+  if (bytes === undefined) {
     console.log(`skipped: ${name} of Debian's package ovmf is not installed or not readable`);
     return undefined;
   }
   if (toHex(BANKS.sha256.hash(bytes)) === SEV.files[name]?.sha256) return bytes;
   console.log(`skipped: the installed ${name} is of another package version`);
   return undefined;
+}
+
+function installed(path: string): Uint8Array | undefined {
+  try {
+    return Deno.readFileSync(path);
+  } catch {
+    return undefined;
+  }
 }
 
 /** `K*100000`: that letter so often; `empty`: a file without content. */
