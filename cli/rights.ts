@@ -1,4 +1,4 @@
-// launch: --allow-env=AGENT_GRPC_URL,AGENT_GRPC_TIMEOUT,AGENT_GRPC_CLIENT_CERT,AGENT_GRPC_CLIENT_KEY,AGENT_GRPC_SERVER_CA_CERTS,AGENT_GRPC_ATTESTED_TLS,MANAGER_GRPC_URL,MANAGER_GRPC_TIMEOUT,MANAGER_GRPC_CLIENT_CERT,MANAGER_GRPC_CLIENT_KEY,MANAGER_GRPC_SERVER_CA_CERTS --allow-run=getent
+// launch: --ignore-env --allow-env=AGENT_GRPC_URL,AGENT_GRPC_TIMEOUT,AGENT_GRPC_CLIENT_CERT,AGENT_GRPC_CLIENT_KEY,AGENT_GRPC_SERVER_CA_CERTS,AGENT_GRPC_ATTESTED_TLS,MANAGER_GRPC_URL,MANAGER_GRPC_TIMEOUT,MANAGER_GRPC_CLIENT_CERT,MANAGER_GRPC_CLIENT_KEY,MANAGER_GRPC_SERVER_CA_CERTS --allow-run=getent
 // Prints the rights one command needs, one flag a line: the files its arguments name and the one
 // peer its variables name. A usage mistake prints nothing; the program then reports it, rightless.
 import { CocosError, type Endpoint, formatEndpoint, type Source } from "../base/mod.ts";

@@ -30,7 +30,11 @@ function configOf(args: Arguments): Config {
 }
 
 /** The accelerator of the VMs. A confidential VM exists on KVM only. */
-async function accelOf(config: Config, cacheFile: string | undefined): Promise<"kvm" | "tcg"> {
+async function accelOf(
+  config: Config,
+  cacheFile: string | undefined,
+  signal: AbortSignal,
+): Promise<"kvm" | "tcg"> {
   const version = await qemuVersion(config.template.qemu);
   log.info`using ${version}`;
   if (config.tee !== "none") return "kvm";
@@ -41,6 +45,7 @@ async function accelOf(config: Config, cacheFile: string | undefined): Promise<"
     qemuVersion: version,
     bootId: cacheFile === undefined ? undefined : bootId(),
     cacheFile: cacheFile ?? "",
+    signal,
   });
 }
 
@@ -48,7 +53,10 @@ async function accelOf(config: Config, cacheFile: string | undefined): Promise<"
 async function dryRun(config: Config): Promise<void> {
   startLogging("error");
   const id = crypto.randomUUID();
-  const accel = await accelOf(config, undefined);
+  const signal = stopSignal();
+  const stop = new AbortController();
+  signal.received.then(() => stop.abort());
+  const accel = await accelOf(config, undefined, stop.signal).finally(signal.stop);
   const dir = `${config.stateDir}/vms/${id}`;
   const spec = vmSpec(config.template, {
     id,
@@ -100,7 +108,14 @@ async function run(args: Arguments): Promise<void> {
 
   // The probe takes seconds where KVM stalls; it runs beside the rest, unless KVM was demanded.
   let accel: Promise<"kvm" | "tcg"> | undefined;
-  const choose = () => accel ??= accelOf(config, `${config.stateDir}/kvm.json`);
+  const stop = new AbortController();
+  const choose = () => accel ??= accelOf(config, `${config.stateDir}/kvm.json`, stop.signal);
+  await using _probe = {
+    async [Symbol.asyncDispose]() {
+      stop.abort();
+      await accel?.catch(() => {});
+    },
+  };
   const image = new ImageCheck(config.template.kernel, config.template.initrd);
   await using fleet = await Fleet.open({
     config,
@@ -143,6 +158,7 @@ async function run(args: Arguments): Promise<void> {
   const failed = chosen.then(() => new Promise<never>(() => {}));
   const reason = await Promise.race([signal.received, failed]);
   log.info`stopping on ${reason}`;
+  stop.abort();
   await server.close(2_000);
   if (args.removeVmsOnExit) await fleet.removeEvery();
   else if (fleet.list().length > 0) {

@@ -54,11 +54,17 @@ export interface Probed {
   readonly why: string;
 }
 
-/** Boots the probe once and waits for its marker. */
+/**
+ * Boots the probe once and waits for its marker. The guest is dead before this settles, also when
+ * `signal` ends it early: a guest that hangs in its firmware would run for ever.
+ *
+ * @throws {CocosError} `cancelled` when `signal` fires first.
+ */
 export async function runProbe(
   probe: Probe,
   accel: "kvm" | "tcg" = "kvm",
   limitMs = PROBE_MS,
+  signal?: AbortSignal,
 ): Promise<Probed> {
   const seen = Promise.withResolvers<Probed>();
   let text = "";
@@ -76,9 +82,13 @@ export async function runProbe(
     const said = child.stderr().filter((line) => !/warning:/.test(line)).at(-1);
     seen.resolve({ works: false, why: said ?? "the probe guest ended without its marker" });
   });
+  const abort = () => seen.reject(new CocosError("cancelled", "the probe was stopped"));
+  if (signal?.aborted) abort();
+  signal?.addEventListener("abort", abort);
   try {
     return await seen.promise;
   } finally {
+    signal?.removeEventListener("abort", abort);
     clearTimeout(timer);
     child.kill();
     await child.ended;
@@ -122,6 +132,8 @@ export interface Choice {
   /** File the result is kept in while boot, QEMU and CPU model stay the same. */
   readonly cacheFile: string;
   readonly run?: (probe: Probe) => Promise<Probed>;
+  /** Ends a probe that is under way. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -151,7 +163,8 @@ async function cached(choice: Choice, probe: Probe): Promise<Probed> {
   const key = [bootId, choice.qemuVersion, probe.qemu, probe.cpu, probe.machine, probe.kernel];
   const before = bootId === undefined ? undefined : await readCache(cacheFile, key);
   if (before !== undefined) return before;
-  const probed = await (choice.run ?? runProbe)(probe);
+  const run = choice.run ?? ((each) => runProbe(each, "kvm", PROBE_MS, choice.signal));
+  const probed = await run(probe);
   if (bootId !== undefined) {
     await writeJson(cacheFile, { key, ...probed })
       .catch((error) => log.warn`the probe's result is not kept: ${messageOf(error)}`);
