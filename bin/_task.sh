@@ -4,6 +4,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/_deno.sh"
 find_deno
 fetch_packages
+# A name below the project that a task may be allowed to read; the binary itself can be anywhere.
+ln -sfn "$DENO" "$root/.cache/deno"
 PATH=$(dirname "$DENO"):$PATH
 export PATH
 set_name=$1

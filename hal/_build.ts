@@ -1,4 +1,5 @@
 // The whole recipe: packages → stage → bundles → caches → two layers → one image, measured.
+import { denoOf } from "./_run.ts";
 import { CocosError } from "../base/mod.ts";
 import { bundle, checkDeno, commandLine } from "./_bundle.ts";
 import type { Entry } from "./_cpio.ts";
@@ -100,7 +101,7 @@ export async function buildImage(options: BuildOptions): Promise<Measurements> {
   const inputs = await digest();
 
   const linker = await unpackLinker(packages, { cache, say });
-  const denoSha256 = await fileSha256(Deno.execPath()) ?? "";
+  const denoSha256 = await fileSha256(denoOf(root)) ?? "";
   const top = `${cache}/top-${crypto.randomUUID()}`;
   try {
     await Deno.mkdir(top);
@@ -194,7 +195,7 @@ async function baseLayer(
   }
   say("base: laying out packages, compiling Python's library");
   await layOut(stage.root, linker, recipe.python, packages);
-  await Deno.copyFile(Deno.execPath(), `${stage.root}/cocos/bin/deno`);
+  await Deno.copyFile(denoOf(root), `${stage.root}/cocos/bin/deno`);
   await Deno.chmod(`${stage.root}/cocos/bin/deno`, 0o755);
   say("base: compressing");
   await writeLayer([

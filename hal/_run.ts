@@ -11,6 +11,14 @@ export interface RunOptions {
   readonly hint?: string;
 }
 
+/**
+ * The Deno that runs the build, by the link `bin/_task.sh` makes: a build may read the project's
+ * folder, and the binary can be anywhere.
+ */
+export function denoOf(root: string): string {
+  return `${root}/.cache/deno`;
+}
+
 const text = new TextDecoder();
 
 /** Last lines of a program's complaints, for an error message. */
