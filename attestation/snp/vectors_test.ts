@@ -244,6 +244,21 @@ Deno.test("appraiseSnp() accepts the report inside Cosmian's RA-TLS certificate"
   assert.deepEqual(failures(verdict), []);
 });
 
+Deno.test("appraiseSnp() accepts the reports of Azure's HCL under the VCEKs beside them", async () => {
+  const hcl = ownVector("azure/snp-hcl-report.bin").subarray(0x20, 0x20 + REPORT_BYTES);
+  const chain = decodePem(ownText("azure/snp-vcek.pem"), "CERTIFICATE");
+  const json = JSON.parse(ownText("azure/snp-evidence-v0.json"));
+  const old = Uint8Array.from(json.report as number[]).subarray(0x20, 0x20 + REPORT_BYTES);
+  const oldChain = decodePem(json.vcek, "CERTIFICATE");
+  assert.equal(chain.length, 3);
+  for (const [report, [leaf, intermediate, root]] of [[hcl, chain], [old, oldChain]] as const) {
+    const collateral = { leaf, intermediate, root };
+    const verdict = await appraiseSnp(report, policyFor(report), { now: DAY, collateral });
+    assert.deepEqual(failures(verdict), []);
+    assert.equal(parseReport(report).vmpl, 0);
+  }
+});
+
 Deno.test("guestPolicy() names the bits of 3001F", () => {
   const policy = guestPolicy(0x3001fn);
   assert.deepEqual([policy.abiMajor, policy.abiMinor, policy.smt, policy.debug], [
