@@ -144,7 +144,7 @@ export class FakeManagement implements AsyncDisposable {
           const connection = new Connection();
           (async () => {
             for await (const message of requests) connection.take(message);
-          })().catch(() => {});
+          })().catch(() => {}).finally(() => connection.end());
           fake.connections.push(connection);
           fake.#waiting.shift()?.(connection);
           return connection.outgoing();
@@ -213,6 +213,7 @@ export class FakeRunner implements AsyncDisposable {
   readonly #work: string;
   readonly #behaviour: Behaviour;
   readonly #open = new Set<Promise<void>>();
+  #wake: (() => void)[] = [];
 
   constructor(socket: string, work: string, behaviour: Behaviour) {
     this.socket = socket;
@@ -220,6 +221,17 @@ export class FakeRunner implements AsyncDisposable {
     this.#behaviour = behaviour;
     this.#listener = Deno.listen({ transport: "unix", path: socket });
     this.#accept();
+  }
+
+  /** Resolves when the first job, or one that is under way, has ended. */
+  async idle(): Promise<void> {
+    await this.begun(1);
+    await Promise.all(this.#open);
+  }
+
+  /** Resolves when this many jobs have begun. */
+  async begun(count: number): Promise<void> {
+    while (this.jobs.length < count) await new Promise<void>((resolve) => this.#wake.push(resolve));
   }
 
   async #accept(): Promise<void> {
@@ -245,6 +257,7 @@ export class FakeRunner implements AsyncDisposable {
     const request = parseRequest(String(first.value));
     if (request.type !== "run") return hangUp();
     this.jobs.push(request);
+    for (const wake of this.#wake.splice(0)) wake();
     const stopped = lines.next().then(() => {}, () => {});
     const emit = async (event: RunnerEvent) => {
       let rest = encodeLine(event);
@@ -260,16 +273,29 @@ export class FakeRunner implements AsyncDisposable {
     }
   }
 
+  #closed = false;
+
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#listener.close();
+    if (!this.#closed) this.#listener.close();
+    this.#closed = true;
     await Promise.all(this.#open);
   }
 }
 
-/** A port nobody listens on. */
+/**
+ * A port nobody listens on, below those Linux gives to outgoing connections (32,768 and up): a
+ * connection of another test could take one of those while an agent is down.
+ */
 export function freePort(): number {
-  using listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  return listener.addr.port;
+  while (true) {
+    const port = 20_000 + Math.floor(Math.random() * 12_000);
+    try {
+      using listener = Deno.listen({ hostname: "127.0.0.1", port });
+      return listener.addr.port;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    }
+  }
 }
 
 /** An agent with its session, as main.ts makes it. */

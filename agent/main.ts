@@ -73,16 +73,21 @@ async function start(config: AgentConfig): Promise<number> {
     });
     await agent.start();
     const closed = new AbortController();
-    ended.signal.addEventListener("abort", () => {
-      telemetry.outbox.drained(FLUSH_MS).then(() => closed.abort());
-    }, { once: true });
     const session = new Session({
       connect: server.connect,
       commands: agent,
       telemetry,
       firstMs: config.vars.AGENT_CVM_GRPC_TIMEOUT,
     });
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const finish = () => {
+      session.finish();
+      timer = setTimeout(() => closed.abort(), FLUSH_MS);
+    };
+    ended.signal.addEventListener("abort", finish, { once: true });
+    if (ended.signal.aborted) finish();
     await session.run(closed.signal);
+    clearTimeout(timer);
     return Exit.OK;
   } finally {
     for (const signal of signals) Deno.removeSignalListener(signal, stop);

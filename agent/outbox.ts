@@ -23,7 +23,6 @@ export class Outbox {
   #logs = 0;
   #dropped = 0;
   #wake: (() => void) | undefined;
-  #empty: (() => void) | undefined;
   readonly #lost: (count: number) => Outgoing;
 
   /** @param lost makes the line that says how many log lines were dropped */
@@ -53,20 +52,15 @@ export class Outbox {
     this.#wake = undefined;
   }
 
-  /** Resolves when nothing waits any more, or after `ms`. */
-  drained(ms: number): Promise<void> {
-    if (this.#queue.length === 0) return Promise.resolve();
-    const { promise, resolve } = Promise.withResolvers<void>();
-    const timer = setTimeout(resolve, ms);
-    this.#empty = resolve;
-    return promise.finally(() => clearTimeout(timer));
-  }
-
-  /** The first message, which stays in the queue; waits for one. `undefined` when the signal fires. */
+  /**
+   * The first message, which stays in the queue. Waits for one; when the signal has fired and none is
+   * there, `undefined`.
+   */
   async first(signal: AbortSignal): Promise<Queued | undefined> {
-    while (!signal.aborted) {
+    while (true) {
       const [entry] = this.#queue;
       if (entry !== undefined) return entry;
+      if (signal.aborted) return undefined;
       const { promise, resolve } = Promise.withResolvers<void>();
       this.#wake = resolve;
       const abort = () => resolve();
@@ -74,7 +68,6 @@ export class Outbox {
       await promise;
       signal.removeEventListener("abort", abort);
     }
-    return undefined;
   }
 
   /** Takes the first message out, if it is still this one. */
@@ -87,7 +80,6 @@ export class Outbox {
       this.#dropped = 0;
       this.#add({ message: this.#lost(count), isLog: true });
     }
-    if (this.#queue.length === 0) this.#empty?.();
   }
 
   /** Puts messages back at the front, in their order: they went into a connection that never was. */

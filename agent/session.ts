@@ -41,9 +41,16 @@ export class Session {
   #opened = false;
   #pending = 0;
   #chain: Promise<void> = Promise.resolve();
+  #hangUp: () => void = () => {};
+  readonly #finishing = new AbortController();
 
   constructor(options: SessionOptions) {
     this.#options = options;
+  }
+
+  /** Sends what still waits, then ends the stream and {@linkcode Session.run}. */
+  finish(): void {
+    this.#finishing.abort();
   }
 
   /**
@@ -62,7 +69,7 @@ export class Session {
       } catch (thrown) {
         failure = asCocosError(thrown);
       }
-      if (signal.aborted) break;
+      if (signal.aborted || this.#finishing.signal.aborted) break;
       if (!this.#opened && performance.now() >= end) {
         throw new CocosError(
           "unavailable",
@@ -78,7 +85,9 @@ export class Session {
         telemetry.log("debug", `session ended: ${failure?.message ?? "closed by the server"}`);
         telemetry.log("warn", "Connection lost, attempting to reconnect...");
       }
-      await pause(this.#opened ? reconnectMs : Math.min(reconnectMs, 1_000), signal);
+      const wake = AbortSignal.any([signal, this.#finishing.signal]);
+      await pause(this.#opened ? reconnectMs : Math.min(reconnectMs, 1_000), wake);
+      if (wake.aborted) break;
     }
     await this.#chain;
   }
@@ -87,6 +96,7 @@ export class Session {
   async #stream(signal: AbortSignal, connected: () => void): Promise<void> {
     const over = new AbortController();
     const both = AbortSignal.any([signal, over.signal]);
+    this.#hangUp = () => over.abort();
     const handed: Queued[] = [];
     let answered = false;
     using chunks = new ManifestChunks((id) =>
@@ -116,9 +126,10 @@ export class Session {
   /** The queue as a stream: a message counts as sent when the transport asks for the next one. */
   async *#messages(handed: Queued[], signal: AbortSignal) {
     const { outbox } = this.#options.telemetry;
+    const end = AbortSignal.any([signal, this.#finishing.signal]);
     while (true) {
-      const entry = await outbox.first(signal);
-      if (entry === undefined) return;
+      const entry = await outbox.first(end);
+      if (entry === undefined || signal.aborted) return;
       yield entry.message;
       outbox.sent(entry);
       if (handed.length < MAX_PENDING) handed.push(entry);
@@ -183,9 +194,11 @@ export class Session {
       answer(await commands.accept(manifest), "");
     } catch (thrown) {
       const error = asCocosError(thrown);
-      // The Go agent answers a manifest in a wrong state by this line alone (wire.md §4.4).
+      // As the Go agent (wire.md §4.4): a manifest in a wrong state is answered by this line alone,
+      // bytes that are no manifest by the end of the stream.
       telemetry.log(error.code === "wrong-state" ? "warn" : "error", error.message);
-      if (error.code !== "wrong-state") answer(id, error.message);
+      if (error.code === "data-loss") this.#hangUp();
+      else if (error.code !== "wrong-state") answer(id, error.message);
     }
   }
 

@@ -1,0 +1,89 @@
+// Starts the real agent process for tests, with exactly the rights rights.ts gives it.
+import { AgentService, connect, type RpcClient } from "../proto/mod.ts";
+import { readCommand } from "./config.ts";
+import { rights } from "./rights.ts";
+
+/** A running agent process. */
+export class AgentProcess implements AsyncDisposable {
+  readonly lines: string[] = [];
+  readonly port: number;
+  readonly #child: Deno.ChildProcess;
+  readonly #drained: Promise<unknown>;
+
+  constructor(options: {
+    work: string;
+    runner: string;
+    server: number;
+    port: number;
+    /** File for Deno's record of every permission it is asked for. */
+    audit?: string;
+    argv?: string[];
+    env?: Record<string, string>;
+  }) {
+    this.port = options.port;
+    const env: Record<string, string> = {
+      AGENT_CVM_GRPC_URL: `127.0.0.1:${options.server}`,
+      AGENT_GRPC_HOST: "127.0.0.1",
+      AGENT_GRPC_PORT: String(options.port),
+      ...options.env,
+    };
+    const argv = ["--work", options.work, "--runner", options.runner, ...options.argv ?? []];
+    const command = readCommand(argv, (name) => env[name]);
+    if (command.kind !== "start") throw new Error("no start");
+    const main = new URL("./main.ts", import.meta.url);
+    this.#child = new Deno.Command(Deno.execPath(), {
+      args: [
+        ...["run", "-P", "--quiet", "--no-prompt", "--cached-only", "--no-check"],
+        ...rights(command.config),
+        main.pathname,
+        ...argv,
+      ],
+      env: {
+        ...env,
+        ...(options.audit === undefined ? {} : { DENO_AUDIT_PERMISSIONS: options.audit }),
+      },
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    const read = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>) => {
+      let rest = "";
+      for await (const text of stream.pipeThrough(new TextDecoderStream())) {
+        const parts = (rest + text).split("\n");
+        rest = parts.pop() ?? "";
+        this.lines.push(...parts);
+      }
+      if (rest !== "") this.lines.push(rest);
+    };
+    this.#drained = Promise.all([read(this.#child.stdout), read(this.#child.stderr)]);
+  }
+
+  /** A client of the front door. */
+  client(): RpcClient<typeof AgentService> {
+    return connect(AgentService, {
+      target: { host: "127.0.0.1", port: this.port },
+      security: { kind: "none" },
+    });
+  }
+
+  /** Ends the process; gives its exit code. */
+  async end(signal: "SIGTERM" | "SIGKILL"): Promise<number> {
+    try {
+      this.#child.kill(signal);
+    } catch {
+      // It has ended by itself.
+    }
+    return await this.exit();
+  }
+
+  /** Waits for the process's own end. */
+  async exit(): Promise<number> {
+    const { code } = await this.#child.status;
+    await this.#drained;
+    return code;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end("SIGKILL");
+  }
+}
