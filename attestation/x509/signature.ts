@@ -49,14 +49,8 @@ export async function verifySignature(
   const hash = hashName(algorithm);
   const pss = algorithm.startsWith("rsa-pss");
   const name = pss ? "RSA-PSS" : "RSASSA-PKCS1-v1_5";
-  const imported = await importKey(key, { name, hash });
   const saltLength = Number(algorithm.slice(-3)) / 8;
-  return await crypto.subtle.verify(
-    pss ? { name, saltLength } : { name },
-    imported,
-    signature as BufferSource,
-    data as BufferSource,
-  );
+  return await verify(key, { name, hash }, pss ? { name, saltLength } : { name }, signature, data);
 }
 
 /** Whether r ‖ s (IEEE P1363, each of the curve's length, big-endian) over `data` is by `key`. */
@@ -67,22 +61,29 @@ export async function verifyRaw(
   data: Uint8Array,
 ): Promise<boolean> {
   if (key.kind !== "ec" || signature.length !== 2 * SCALAR_BYTES[key.curve]) return false;
-  const imported = await importKey(key, { name: "ECDSA", namedCurve: key.curve });
-  return await crypto.subtle.verify(
-    { name: "ECDSA", hash },
-    imported,
-    signature as BufferSource,
-    data as BufferSource,
-  );
+  const name = "ECDSA";
+  return await verify(key, { name, namedCurve: key.curve }, { name, hash }, signature, data);
 }
 
-/** WebCrypto also checks that an EC point lies on its curve; one that does not is an error here. */
-async function importKey(
+/**
+ * WebCrypto looks whether an EC point lies on its curve: browsers when the key is imported, Deno when
+ * it is first used. Either is one error here, and never a bad signature.
+ */
+async function verify(
   key: SubjectKey,
-  algorithm: RsaHashedImportParams | EcKeyImportParams,
-): Promise<CryptoKey> {
+  importing: RsaHashedImportParams | EcKeyImportParams,
+  verifying: AlgorithmIdentifier | RsaPssParams | EcdsaParams,
+  signature: Uint8Array,
+  data: Uint8Array,
+): Promise<boolean> {
   try {
-    return await crypto.subtle.importKey("jwk", jwk(key), algorithm, false, ["verify"]);
+    const imported = await crypto.subtle.importKey("jwk", jwk(key), importing, false, ["verify"]);
+    return await crypto.subtle.verify(
+      verifying,
+      imported,
+      signature as BufferSource,
+      data as BufferSource,
+    );
   } catch (cause) {
     throw new CocosError("invalid-key", "Cannot use a public key: it is not a valid key", {
       cause,
