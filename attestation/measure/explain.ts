@@ -6,7 +6,7 @@ import { CocosError } from "../../base/mod.ts";
 import { toHex } from "../verdict.ts";
 import { type IgvmOptions, measureIgvm } from "./igvm_measure.ts";
 import { KVM_VMSA_GPA, nextDigest, regionText } from "./launch.ts";
-import { measureOvmfBoot, type OvmfBoot, type QemuMachine } from "./linux.ts";
+import { measurePcr4, measurePcr9, type OvmfBoot, type QemuMachine } from "./linux.ts";
 import { parseFirmware } from "./ovmf.ts";
 import { type KernelFiles, launchOf, measureSev, type SevLaunch } from "./sev.ts";
 import { measureMrtd } from "./tdx.ts";
@@ -165,22 +165,30 @@ export function explainOvmfBoot(
   reported: { readonly pcr4: string; readonly pcr9: string },
   boot: OvmfBoot,
 ): { readonly pcr4: Explanation; readonly pcr9: Explanation } {
-  const computed = measureOvmfBoot(boot);
-  const judge = (register: "pcr4" | "pcr9", changes: Iterable<readonly [string, OvmfBoot]>) => {
+  const judge = <B extends Pick<OvmfBoot, "append" | "initrd">>(
+    register: "pcr4" | "pcr9",
+    measure: (boot: B) => string,
+    start: B,
+    changes: Iterable<readonly [string, B]>,
+  ) => {
     const wanted = normal(reported[register], 64);
-    if (computed[register] === wanted) return answer(wanted, wanted, [], []);
+    const computed = measure(start);
+    if (computed === wanted) return answer(wanted, wanted, [], []);
     for (const [change, changed] of changes) {
       try {
-        if (measureOvmfBoot(changed)[register] !== wanted) continue;
+        if (measure(changed) !== wanted) continue;
       } catch (error) {
         if (error instanceof CocosError) continue; // not a boot this machine can do
         throw error;
       }
-      return answer(computed[register], wanted, [change], []);
+      return answer(computed, wanted, [change], []);
     }
-    return answer(computed[register], wanted, undefined, []);
+    return answer(computed, wanted, undefined, []);
   };
-  return { pcr4: judge("pcr4", kernelChanges(boot)), pcr9: judge("pcr9", optionChanges(boot)) };
+  return {
+    pcr4: judge("pcr4", measurePcr4, boot, kernelChanges(boot)),
+    pcr9: judge("pcr9", measurePcr9, boot, optionChanges(boot)),
+  };
 }
 
 function* kernelChanges(boot: OvmfBoot): Generator<readonly [string, OvmfBoot]> {

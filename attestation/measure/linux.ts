@@ -96,25 +96,40 @@ export function ovmfOptions({ append, initrd }: Pick<OvmfBoot, "append" | "initr
 }
 
 /**
- * PCR 4 and 9 of that boot, lower-case hex: in PCR 4 the kernel, OVMF's boot action and the separator; in
- * PCR 9 what the kernel's EFI stub measures, its load options and its initrd.
+ * PCR 4 of that boot, lower-case hex: the kernel, OVMF's boot action, the separator.
  *
  * @throws {CocosError} `invalid-argument` for a kernel that is no EFI program.
  */
-export function measureOvmfBoot(boot: OvmfBoot, bank: Bank = "sha256"): {
-  readonly pcr4: string;
-  readonly pcr9: string;
-} {
+export function measurePcr4(boot: OvmfBoot, bank: Bank = "sha256"): string {
   const { hash } = BANKS[bank];
-  const { kernel, initrd, machine } = boot;
-  const given = machine === undefined ? kernel : patchedByQemu(kernel, initrd?.length, machine);
   const action = hash(new TextEncoder().encode("Calling EFI Application from Boot Option"));
-  const pcr4 = [authenticodeDigest(given, bank), action, hash(new Uint8Array(4))];
-  const pcr9 = [hash(loadOptions(ovmfOptions(boot)))];
-  if (initrd !== undefined) pcr9.push(hash(initrd));
-  const replayed = (digests: readonly Uint8Array[]) =>
-    toHex(digests.reduce((value, digest) => extend(bank, value, digest), zeroRegister(bank)));
-  return Object.freeze({ pcr4: replayed(pcr4), pcr9: replayed(pcr9) });
+  return replayed(bank, [
+    authenticodeDigest(kernelOf(boot), bank),
+    action,
+    hash(new Uint8Array(4)),
+  ]);
+}
+
+/** PCR 9 of that boot, lower-case hex: what the kernel's EFI stub measures, load options and initrd. */
+export function measurePcr9(
+  boot: Pick<OvmfBoot, "append" | "initrd">,
+  bank: Bank = "sha256",
+): string {
+  const { hash } = BANKS[bank];
+  const digests = [hash(loadOptions(ovmfOptions(boot)))];
+  if (boot.initrd !== undefined) digests.push(hash(boot.initrd));
+  return replayed(bank, digests);
+}
+
+/** The kernel as the firmware gets it. */
+function kernelOf({ kernel, initrd, machine }: OvmfBoot): Uint8Array {
+  return machine === undefined ? kernel : patchedByQemu(kernel, initrd?.length, machine);
+}
+
+function replayed(bank: Bank, digests: readonly Uint8Array[]): string {
+  return toHex(
+    digests.reduce((value, digest) => extend(bank, value, digest), zeroRegister(bank)),
+  );
 }
 
 /**
@@ -124,12 +139,10 @@ export function measureOvmfBoot(boot: OvmfBoot, bank: Bank = "sha256"): {
  */
 export function measureTdxBoot(boot: OvmfBoot): { readonly rtmr1: string; readonly rtmr2: string } {
   const { hash } = BANKS.sha384;
-  const { kernel, initrd, machine } = boot;
-  const given = machine === undefined ? kernel : patchedByQemu(kernel, initrd?.length, machine);
   return tdxBootRtmrs({
-    kernel: authenticodeDigest(given, "sha384"),
+    kernel: authenticodeDigest(kernelOf(boot), "sha384"),
     options: hash(loadOptions(ovmfOptions(boot))),
-    initrd: initrd === undefined ? undefined : hash(initrd),
+    initrd: boot.initrd === undefined ? undefined : hash(boot.initrd),
   });
 }
 
