@@ -434,7 +434,7 @@ const CASES: Record<CheckId, Record<string, Case>> = {
 };
 
 for (const [id, cases] of Object.entries(CASES)) {
-  Deno.test(`appraiseSnp() ${id} refuses: ${Object.keys(cases).join("; ")}`, async () => {
+  Deno.test(`A-4 A-5 A-6 appraiseSnp() ${id} refuses: ${Object.keys(cases).join("; ")}`, async () => {
     for (const [name, each] of Object.entries(cases)) {
       const verdict = await appraise(each);
       const failed = verdict.checks.filter((check) => !check.ok).map((check) => check.id);

@@ -356,7 +356,7 @@ function lazy(): Awaited<ReturnType<typeof ecPair>> {
 }
 
 for (const [id, cases] of Object.entries(CASES)) {
-  Deno.test(`appraiseTdx() ${id} refuses: ${Object.keys(cases).join("; ")}`, async () => {
+  Deno.test(`A-7 appraiseTdx() ${id} refuses: ${Object.keys(cases).join("; ")}`, async () => {
     for (const [name, each] of Object.entries(cases)) {
       const verdict = await appraise(each);
       const failed = verdict.checks.filter((check) => !check.ok).map((check) => check.id);

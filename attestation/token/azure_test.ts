@@ -234,7 +234,7 @@ const CASES: Record<(typeof AZURE_TOKEN_CHECKS)[number], Record<string, Case>> =
 };
 
 for (const [id, cases] of Object.entries(CASES)) {
-  Deno.test(`appraiseAzureToken() ${id} refuses: ${Object.keys(cases).join("; ")}`, async () => {
+  Deno.test(`A-12 appraiseAzureToken() ${id} refuses: ${Object.keys(cases).join("; ")}`, async () => {
     for (const [name, each] of Object.entries(cases)) {
       const verdict = await appraise(each);
       const failed = verdict.checks.filter((check) => !check.ok).map((check) => check.id);
