@@ -19,6 +19,7 @@ import {
   toBinary,
 } from "@bufbuild/protobuf";
 import { asCocosError, CocosError, messageOf, Status } from "../base/mod.ts";
+import { until } from "./_until.ts";
 import { MAX_STATUS_TEXT } from "./limits.ts";
 import { type CallContext, type Headers, pathOf, type Protection } from "./rpc.ts";
 
@@ -175,7 +176,10 @@ async function* readAll(
   decode: (bytes: Uint8Array) => unknown,
 ): AsyncGenerator<unknown> {
   try {
-    for await (const bytes of call) yield decode(bytes as Uint8Array);
+    // Left open at its end: a bidirectional call still has to send its answers and its status.
+    for await (const bytes of call.iterator({ destroyOnReturn: false })) {
+      yield decode(bytes as Uint8Array);
+    }
   } catch (cause) {
     if (cause instanceof CocosError) throw cause;
     const status = (cause as { code?: unknown }).code;
@@ -194,29 +198,20 @@ async function writeAll(
   encode: (init: unknown) => Uint8Array,
   signal: AbortSignal,
 ): Promise<void> {
-  const gone = Promise.withResolvers<never>();
-  gone.promise.catch(() => {});
-  const abort = () => gone.reject(signal.reason);
-  if (signal.aborted) abort();
-  signal.addEventListener("abort", abort, { once: true });
   const iterator = messages[Symbol.asyncIterator]();
   let whole = false;
   try {
     while (true) {
-      const next = await Promise.race([iterator.next(), gone.promise]);
+      const next = await until(iterator.next(), signal);
       if (next.done === true) {
         whole = true;
         return;
       }
       if (!writer.write(encode(next.value))) {
-        await Promise.race([
-          new Promise((resolve) => writer.once("drain", resolve)),
-          gone.promise,
-        ]);
+        await until(new Promise((resolve) => writer.once("drain", resolve)), signal);
       }
     }
   } finally {
-    signal.removeEventListener("abort", abort);
     // Not awaited: a handler that waits for the peer would never come back.
     if (!whole) iterator.return?.().then(undefined, () => {});
   }

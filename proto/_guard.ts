@@ -28,7 +28,10 @@ export function guardServer(server: Server): Server {
     made.setTimeout(0, () => {});
     // First in line, so that grpc-js only ever sees guarded streams.
     made.on("session", guardSession);
-    made.on("stream", guardStream);
+    made.on("stream", (stream, headers, _flags, raw?: readonly string[]) => {
+      guardStream(stream);
+      separateRepeated(headers, raw ?? []);
+    });
     made.on("sessionError", () => {});
     inner._setupHandlers(made, []);
     return made;
@@ -80,4 +83,22 @@ function guardStream(stream: http2.ServerHttp2Stream): void {
       stream.close(http2.constants.NGHTTP2_NO_ERROR);
     }
   });
+}
+
+/**
+ * Node joins repeated headers with ", "; the flat list of the stream event still has them one by
+ * one. grpc-js reads the joined object, which is given its values back as lists here: two arguments
+ * stay two, and a second signature is seen (threats G-1).
+ */
+function separateRepeated(headers: http2.IncomingHttpHeaders, raw: readonly string[]): void {
+  const values = new Map<string, string[]>();
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const name = raw[i] as string;
+    const before = values.get(name);
+    if (before === undefined) values.set(name, [raw[i + 1] as string]);
+    else before.push(raw[i + 1] as string);
+  }
+  for (const [name, list] of values) {
+    if (list.length > 1 && !name.startsWith(":")) headers[name] = list;
+  }
 }

@@ -1,6 +1,7 @@
 // The one place that makes gRPC clients. The server is not trusted: what it sends is bounded and
 // parsed, its texts are its own.
 import { Buffer } from "node:buffer";
+import type { EventEmitter } from "node:events";
 import net from "node:net";
 import tls from "node:tls";
 import {
@@ -29,6 +30,8 @@ import {
   type Status,
 } from "../base/mod.ts";
 import { Health, HealthCheckResponse_ServingStatus as Serving } from "./gen/health_pb.ts";
+import { withoutGoaway } from "./_frames.ts";
+import { until } from "./_until.ts";
 import { CHUNK_BYTES, MAX_HEADER_BYTES, MAX_MESSAGE_BYTES } from "./limits.ts";
 import { type CallOptions, type Headers, pathOf, type RpcClient, type Streamed } from "./rpc.ts";
 
@@ -77,9 +80,9 @@ export function connect<S extends DescService>(service: S, options: ConnectOptio
     "grpc.use_local_subchannel_pool": 1,
     "grpc-node.flow_control_window": CHUNK_BYTES,
   };
-  const credentials = security.kind === "none"
-    ? grpcCredentials.createInsecure()
-    : tlsCredentials(target, security);
+  const credentials = ownCredentials(
+    security.kind === "none" ? undefined : tlsOptions(target, security),
+  );
   const client = new Client(formatEndpoint(target), credentials, channel);
   const close = () => {
     client.close();
@@ -106,13 +109,13 @@ export async function checkHealth(
   }
 }
 
-/** TLS 1.3 credentials over our own `tls.connect`, so that the socket can be bound to evidence. */
-function tlsCredentials(
+/** TLS 1.3 only, ALPN h2 only. */
+function tlsOptions(
   target: Endpoint,
   security: ClientSecurity & { kind: "tls" },
-): ChannelCredentials {
+): tls.ConnectionOptions {
   const name = security.serverName ?? target.host;
-  const options: tls.ConnectionOptions = {
+  return {
     ...(security.ca === undefined ? {} : { ca: security.ca }),
     ...(security.clientCert === undefined ? {} : { cert: security.clientCert }),
     ...(security.clientKey === undefined ? {} : { key: security.clientKey }),
@@ -122,23 +125,34 @@ function tlsCredentials(
     minVersion: "TLSv1.3",
     ALPNProtocols: ["h2"],
   };
+}
+
+/**
+ * Credentials over our own socket, plain or `tls.connect`: the place where a connection is guarded
+ * and, one day, bound to evidence.
+ */
+function ownCredentials(options: tls.ConnectionOptions | undefined): ChannelCredentials {
   const base = grpcCredentials.createInsecure();
-  class OwnTls extends ChannelCredentials {
-    override _isSecure = () => true;
+  const secure = (socket: net.Socket) =>
+    new Promise<net.Socket>((resolve, reject) => {
+      const made = tls.connect({ ...options, socket }, () => {
+        if (made.authorized) resolve(made);
+        else reject(made.authorizationError);
+      });
+      made.once("error", reject);
+    });
+  class OwnCredentials extends ChannelCredentials {
+    override _isSecure = () => options !== undefined;
     override _equals = (other: ChannelCredentials): boolean => other === this;
     override _createSecureConnector: ChannelCredentials["_createSecureConnector"] = (...given) => ({
       ...base._createSecureConnector(...given),
-      connect: (socket: net.Socket) =>
-        new Promise((resolve, reject) => {
-          const secure = tls.connect({ ...options, socket }, () => {
-            if (secure.authorized) resolve({ socket: secure, secure: true });
-            else reject(secure.authorizationError);
-          });
-          secure.once("error", reject);
-        }),
+      connect: async (socket: net.Socket) => ({
+        socket: withoutGoaway(options === undefined ? socket : await secure(socket), 0),
+        secure: options !== undefined,
+      }),
     });
   }
-  return new OwnTls();
+  return new OwnCredentials();
 }
 
 const identity = (bytes: Uint8Array) =>
@@ -242,10 +256,16 @@ function deadlineOf({ timeoutMs }: CallOptions): { deadline?: number } {
   return timeoutMs === undefined ? {} : { deadline: Date.now() + timeoutMs };
 }
 
-function cancelOn(signal: AbortSignal | undefined, call: { cancel(): void }): void {
+/** Cancels a call when the signal fires; forgets the signal when the call is over. */
+function cancelOn(signal: AbortSignal | undefined, call: EventEmitter & { cancel(): void }): void {
   if (signal === undefined) return;
-  if (signal.aborted) call.cancel();
-  else signal.addEventListener("abort", () => call.cancel(), { once: true });
+  if (signal.aborted) {
+    call.cancel();
+    return;
+  }
+  const abort = () => call.cancel();
+  signal.addEventListener("abort", abort, { once: true });
+  call.once("status", () => signal.removeEventListener("abort", abort));
 }
 
 /** A peer's failure as our error. */
@@ -283,21 +303,18 @@ async function pump(
   encode: (init: unknown) => Uint8Array,
   over: AbortSignal,
 ): Promise<void> {
-  const ended = Promise.withResolvers<undefined>();
-  over.addEventListener("abort", () => ended.resolve(undefined), { once: true });
   const iterator = requests[Symbol.asyncIterator]();
   try {
     while (!over.aborted) {
-      const next = await Promise.race([iterator.next(), ended.promise]);
-      if (next === undefined) return;
+      const next = await until(iterator.next(), over);
       if (next.done === true) break;
       if (!call.write(encode(next.value))) {
-        await Promise.race([
-          new Promise((resolve) => call.once("drain", resolve)),
-          ended.promise,
-        ]);
+        await until(new Promise((resolve) => call.once("drain", resolve)), over);
       }
     }
+  } catch (error) {
+    // The call's own end says why it is over.
+    if (!over.aborted) throw error;
   } finally {
     iterator.return?.().then(undefined, () => {});
   }

@@ -2,6 +2,7 @@
 // else. The server is a process of its own, so that an uncaught exception shows as its death.
 import assert from "node:assert/strict";
 import { Buffer } from "node:buffer";
+import http2 from "node:http2";
 import net from "node:net";
 import { gzipSync } from "node:zlib";
 import { checkHealth } from "./mod.ts";
@@ -296,6 +297,45 @@ Deno.test("G-6 lying lengths, bombs and giant frames are refused without memory"
       assert.ok(growth < 96 << 20, `${name}: the process grew by ${growth >> 20} MiB`);
     });
   }
+});
+
+/** Uploads `messages` of 1 MiB and says goodbye as a polite HTTP/2 client does: with GOAWAY. */
+function politeUpload(port: number, messages: number): Promise<void> {
+  const session = http2.connect(`http://${HOST}:${port}`);
+  const closed = new Promise<void>((resolve) => session.once("close", () => resolve()));
+  session.on("error", () => {});
+  const stream = session.request({
+    ":method": "POST",
+    ":path": ALGO,
+    "content-type": "application/grpc",
+    te: "trailers",
+  });
+  stream.on("error", () => session.destroy());
+  stream.on("end", () => session.close());
+  stream.resume();
+  // AlgoRequest{algorithm}: tag 0x0a, length 2^20 as a varint.
+  const chunk = message(
+    (1 << 20) + 4,
+    Buffer.concat([
+      Buffer.from([0x0a, 0x80, 0x80, 0x40]),
+      Buffer.alloc(1 << 20),
+    ]),
+  );
+  let sent = 0;
+  const next = () => {
+    if (sent++ === messages) stream.end();
+    else stream.write(chunk, next);
+  };
+  next();
+  return closed;
+}
+
+Deno.test("G-11 GOAWAY after a large upload, which aborts Deno's own HTTP/2, ends nothing here", async () => {
+  await using server = await victim();
+  for (let round = 0; round < 4; round++) {
+    await Promise.all([politeUpload(server.port, 100), politeUpload(server.port, 100)]);
+  }
+  await server.assertServing("after polite uploads");
 });
 
 Deno.test("G-8 connections beyond the limit are closed, those that finish are served", async () => {

@@ -7,6 +7,7 @@ import { Server, ServerCredentials } from "@grpc/grpc-js";
 import type { DescService } from "@bufbuild/protobuf";
 import { CocosError, messageOf } from "../base/mod.ts";
 import { adapt, type CallRecord, definitionOf } from "./_adapter.ts";
+import { PREFACE, withoutGoaway } from "./_frames.ts";
 import { guardServer } from "./_guard.ts";
 import { healthService } from "./health.ts";
 import {
@@ -99,7 +100,7 @@ export async function serve(options: ServeOptions): Promise<RpcServer> {
   const sockets = new Set<net.Socket>();
   const take = (socket: net.Socket) => {
     socket.setNoDelay(true);
-    injector.injectConnection(socket);
+    injector.injectConnection(withoutGoaway(socket, PREFACE));
   };
   const listener = options.tls === undefined
     ? net.createServer(take)
