@@ -178,28 +178,39 @@ export class Client implements Disposable {
   }
 }
 
-/** Reads a stream to its end. */
+/** Longest wait for the end of a call. */
+const REPLY_MS = 20_000;
+
+/**
+ * Reads a stream to its status. What is still to be sent then is dropped: a client that waited for
+ * room to write would not see that the server has closed the stream.
+ */
 export function replyOf(stream: http2.ClientHttp2Stream): Promise<Reply> {
   const { promise, resolve, reject } = Promise.withResolvers<Reply>();
   const unframer = new Unframer();
   const messages: Buffer[] = [];
   let initial: Record<string, string> = {};
-  let trailers: Record<string, string> = {};
-  stream.on("response", (headers) => initial = headers as Record<string, string>);
-  stream.on("trailers", (headers) => trailers = headers as Record<string, string>);
-  stream.on("data", (bytes: Buffer) => messages.push(...unframer.add(bytes)));
-  stream.on("error", reject);
-  stream.on("close", () => {
-    const end = "grpc-status" in trailers ? trailers : initial;
-    if (end["grpc-status"] === undefined) {
-      return reject(new Error(`the stream ended without a status: rst ${stream.rstCode}`));
-    }
+  const timer = setTimeout(
+    () => reject(new Error(`no status within ${REPLY_MS} ms`)),
+    REPLY_MS,
+  );
+  const settle = (end: Record<string, string>) =>
     resolve({
       headers: initial,
       messages,
       status: Number(end["grpc-status"]),
       text: decodeURIComponent(end["grpc-message"] ?? ""),
     });
+  stream.on("response", (headers) => {
+    initial = headers as Record<string, string>;
+    if ("grpc-status" in initial) settle(initial);
   });
-  return promise;
+  stream.on("trailers", (headers) => settle(headers as Record<string, string>));
+  stream.on("data", (bytes: Buffer) => messages.push(...unframer.add(bytes)));
+  stream.on("error", reject);
+  stream.on("close", () => reject(new Error(`no status; the stream was reset: ${stream.rstCode}`)));
+  return promise.finally(() => {
+    clearTimeout(timer);
+    stream.destroy();
+  });
 }
