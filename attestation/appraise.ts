@@ -3,7 +3,7 @@
 import type { BankValues } from "./banks.ts";
 import { appraiseEventLog } from "./eventlog/mod.ts";
 import { appraiseIma } from "./ima/mod.ts";
-import { type Policy, type Section, sectionsOf } from "./policy/mod.ts";
+import { type Policy, type Section, SECTIONS, sectionsOf } from "./policy/mod.ts";
 import { appraiseSimulated } from "./simulated/mod.ts";
 import { appraiseSnp, parseReport, type SnpCollateral, splitExtended } from "./snp/mod.ts";
 import { appraiseTdx, parseTdxQuote, type TdxCollateral } from "./tdx/mod.ts";
@@ -78,19 +78,12 @@ export interface Collateral {
   readonly akCrls?: readonly Uint8Array[];
 }
 
+/** Parts that only speak with another: without a section of their own they are not looked at. */
+const SUPPLEMENTS: readonly Section[] = ["eventLog", "ima", "gcpEndorsement"];
+
 /** The sections evidence is there for. */
 export function kindsOf(evidence: Evidence): readonly Section[] {
-  const kinds: readonly Section[] = [
-    "snp",
-    "tdx",
-    "tpm",
-    "eventLog",
-    "ima",
-    "azureToken",
-    "gcpEndorsement",
-    "simulated",
-  ];
-  return kinds.filter((name) => evidence[name] !== undefined);
+  return SECTIONS.filter((name) => evidence[name] !== undefined);
 }
 
 /**
@@ -106,8 +99,9 @@ export async function appraise(
 ): Promise<Verdict> {
   const due = sectionsOf(policy);
   const given = kindsOf(evidence);
-  const verdicts: Verdict[] = [verdictOf("evidence", [kindsCheck(due, given)], {})];
-  if (due.join() !== given.join()) return combine("evidence", verdicts);
+  const kinds = kindsCheck(due, given);
+  const verdicts: Verdict[] = [verdictOf("evidence", [kinds], {})];
+  if (!kinds.ok) return combine("evidence", verdicts);
 
   const expected = {
     ...session,
@@ -162,11 +156,14 @@ export async function appraise(
 }
 
 function kindsCheck(due: readonly Section[], given: readonly Section[]): Check {
+  const ignored = given.filter((name) => SUPPLEMENTS.includes(name) && !due.includes(name));
+  const judged = given.filter((name) => !ignored.includes(name));
+  const extra = ignored.length === 0 ? "" : ` (not looked at: ${ignored.join(", ")})`;
   return {
     id: "evidence.kinds",
-    ok: due.length > 0 && due.join() === given.join(),
+    ok: due.length > 0 && due.join() === judged.join(),
     expected: due.join(", ") || "(the policy has no section)",
-    actual: given.join(", ") || "none",
+    actual: (judged.join(", ") || "none") + extra,
     remedy: "The policy says which evidence counts; send that, and no other.",
   };
 }

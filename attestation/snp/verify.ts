@@ -1,7 +1,7 @@
 // Appraises SEV-SNP evidence: bytes, certificate chain, signature, claims, policy, in that order,
 // with every step a named check. Trusted: the policy, the clock that is passed, the pinned root keys.
 import { type Explained, explainRules, runRules } from "../rules.ts";
-import { Appraisal, type Claims, toHex, type Verdict } from "../verdict.ts";
+import { Appraisal, type Claims, equalBytes, toHex, type Verdict } from "../verdict.ts";
 import { verifyRaw } from "../x509/mod.ts";
 import { appraiseChain, CHAIN_CHECKS, type SnpCollateral } from "./_chain.ts";
 import { type Judged, SNP_RULES, type SnpSession } from "./_rules.ts";
@@ -9,7 +9,6 @@ import type { SnpPolicy } from "./policy.ts";
 import { parseReport, type SnpReport } from "./report.ts";
 import { splitExtended } from "./table.ts";
 import { decodeTcb, type Tcb, tcbText } from "./tcb.ts";
-import { equalBytes } from "../verdict.ts";
 
 /** Every check of an SNP verdict, in order. */
 export const SNP_CHECKS = [
@@ -99,19 +98,21 @@ export async function appraiseSnp(
   return appraisal.verdict({ product: line, ...snpClaims(report), ...tcbClaims(tcbs) });
 }
 
-/** A VCEK belongs to one chip; a VLEK, and a report with masked chip id, to none (HWID of Turin: 8 bytes). */
+/**
+ * A VCEK belongs to one chip; a VLEK, and a report with masked chip id, to none. The hardware id has
+ * 64 bytes; on Turin 8, which are the first of CHIP_ID.
+ */
 function checkHardwareId(
   appraisal: Appraisal<(typeof SNP_CHECKS)[number]>,
   report: SnpReport,
   hwid: Uint8Array | undefined,
 ): void {
-  const none = report.signingKey === "vlek" || report.chipKeyMasked;
-  const expected = new Uint8Array(64);
-  if (!none && hwid !== undefined) expected.set(hwid);
-  const zero = hwid !== undefined && !none && hwid.every((byte) => byte === 0);
+  const none = report.signingKey === "vlek" || report.chipKeyMasked || hwid === undefined;
+  const expected = none ? new Uint8Array(64) : hwid;
+  const zero = !none && hwid.every((byte) => byte === 0);
   appraisal.check(
     "snp.hardware-id",
-    !zero && equalBytes(expected, report.chipId),
+    !zero && equalBytes(expected, report.chipId.subarray(0, expected.length)),
     none ? "no chip id (VLEK or masked)" : toHex(expected),
     toHex(report.chipId),
     { remedy: "The certificate belongs to another chip." },

@@ -400,6 +400,18 @@ Deno.test("A-7 appraiseTdx() keeps every advisory of platform, module and QE", a
   assert.equal(verdict.claims.tcbStatus, "OutOfDate");
 });
 
+Deno.test("A-13 appraiseTdx() takes statements from their first to their last second, whatever the skew", async () => {
+  for (
+    const [skew, ok] of [[0, true], [300_000, true], [-300_000, true], [DAY, true], [-DAY, true], [
+      DAY + 1000,
+      false,
+    ], [-DAY - 1000, false]] as const
+  ) {
+    const verdict = await appraise({ context: () => ({ now: NOW + skew }) });
+    assert.equal(verdict.ok, ok, `${skew} ms`);
+  }
+});
+
 Deno.test("A-13 appraiseTdx() accepts a named status until the end of its grace", async () => {
   const hardening = (info: Statement) => (info.tcbLevels[0].tcbStatus = "SWHardeningNeeded");
   const verdict = await appraise({
