@@ -45,9 +45,9 @@ set_deno() {
   { mkdir -p "$root/.cache" && printf '%s\n' "$DENO" >"$remembered"; } 2>/dev/null || :
 }
 
-# Fetches the locked packages once per lock file; afterwards nothing is fetched at run time.
+# Fetches the locked packages once per lock file and cache; afterwards nothing is fetched at run time.
 fetch_packages() {
-  sum=$(cksum <"$root/deno.lock")
+  sum=$({ printf '%s\n' "${DENO_DIR:-${XDG_CACHE_HOME:-${HOME:-}}}"; cat "$root/deno.lock"; } | cksum)
   stamp=$root/.cache/packages-${sum%% *}
   [ -e "$stamp" ] && return 0
   (cd "$root" && "$DENO" install --frozen --quiet </dev/null >/dev/null 2>&1) ||
