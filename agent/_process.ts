@@ -1,5 +1,6 @@
 // Starts the real agent process for tests, with exactly the rights rights.ts gives it.
 import { AgentService, connect, type RpcClient } from "../proto/mod.ts";
+import type { Connection, FakeManagement } from "./_fakes.ts";
 import { readCommand } from "./config.ts";
 import { rights } from "./rights.ts";
 
@@ -74,6 +75,19 @@ export class AgentProcess implements AsyncDisposable {
       // It has ended by itself.
     }
     return await this.exit();
+  }
+
+  /**
+   * The process's next stream to a management server.
+   *
+   * @throws {Error} with all it printed when it ends instead.
+   */
+  async connected(management: FakeManagement): Promise<Connection> {
+    const ended = this.exit().then((code) => {
+      throw new Error(`the agent ended with ${code}: ${this.lines.join("\n")}`);
+    });
+    ended.catch(() => {});
+    return await Promise.race([management.next(), ended]);
   }
 
   /** Waits for the process's own end. */

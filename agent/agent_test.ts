@@ -14,7 +14,11 @@ async function wholeRun(scene: Scene, owner: Party, security: ClientSecurity): P
   await server.until("runRes 1 ");
   await using client = agent.client(security);
   await client.algo(uploadOf(algorithm, (chunk) => ({ algorithm: chunk })), {
-    metadata: { ...owner.sign(ROLES.algorithm), algo_type: "bin", algo_args: ["--x=y z"] },
+    metadata: {
+      ...owner.sign(ROLES.algorithm),
+      algo_type: "bin",
+      algo_args: ["--x, y", "z, w", ""],
+    },
   });
   for (const data of datasets) {
     await client.data(uploadOf(data, (dataset) => ({ dataset, filename: "any.csv" })), {
@@ -71,7 +75,7 @@ Deno.test("Agent: a whole computation, its messages in the order of the wire", a
   assert.deepEqual(
     scene.runner.jobs.map(({ kind, args, hasRequirements }) => ({ kind, args, hasRequirements })),
     [
-      { kind: "bin", args: ["--x=y z"], hasRequirements: false },
+      { kind: "bin", args: ["--x, y", "z, w", ""], hasRequirements: false },
     ],
   );
   // Each line of stdout is a protojson EventsLogs.

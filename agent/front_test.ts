@@ -78,6 +78,7 @@ Deno.test("G-1 every method refuses wrong, absent and malformed signatures befor
   const defects: [Metadata, readonly [number, string]][] = [
     [{}, BAD_METADATA],
     [{ signature: "" }, BAD_SIGNATURE],
+    [{ signature: ["AAAA", "AAAA"] }, BAD_METADATA],
     [{ signature: "AAAA" }, BAD_SIGNATURE],
     [{ signature: "not base64!" }, BAD_SIGNATURE],
     [other.sign(ROLES.algorithm), BAD_SIGNATURE],

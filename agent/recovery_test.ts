@@ -38,7 +38,7 @@ class Lives implements AsyncDisposable {
     Deno.mkdirSync(`${folder}/work`, { mode: 0o700 });
     const runner = new FakeRunner(`${folder}/runner.sock`, `${folder}/work`, behaviour);
     const lives = new Lives(folder, await FakeManagement.start(), runner);
-    lives.server = await lives.management.next();
+    lives.server = await lives.agent.connected(lives.management);
     return lives;
   }
 
@@ -55,19 +55,9 @@ class Lives implements AsyncDisposable {
   async killed(): Promise<string> {
     await this.agent.end("SIGKILL");
     this.agent = this.#spawn();
-    this.server = await this.#next();
+    this.server = await this.agent.connected(this.management);
     await this.server.until("event Idle/IdleState");
     return await this.server.until("event");
-  }
-
-  /** The agent's stream, or why there is none. */
-  async #next(): Promise<Connection> {
-    const { agent } = this;
-    const ended = agent.exit().then((code) => {
-      throw new Error(`the agent ended with ${code}: ${agent.lines.join("\n")}`);
-    });
-    ended.catch(() => {});
-    return await Promise.race([this.management.next(), ended]);
   }
 
   async state(): Promise<string> {
@@ -141,7 +131,7 @@ Deno.test("C-1 kill -9 while waiting for a manifest: the agent waits for it agai
     server: lives.management.port,
     port: freePort(),
   });
-  const server = await lives.management.next();
+  const server = await next.connected(lives.management);
   await server.until("event Idle/IdleState");
   server.manifest(runOf(owner, algorithm));
   assert.equal(await server.until("runRes"), "runRes 1 ");

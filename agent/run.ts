@@ -84,11 +84,12 @@ export class Run {
     const { computation, runner, telemetry } = this.#parts;
     const { job, progress: { algorithm }, signal } = computation;
     if (algorithm === undefined) throw new CocosError("internal", "no algorithm is there");
+    let reason = "the run was interrupted";
     while (true) {
       signal.throwIfAborted();
       const { runs } = computation.progress;
       if (runs >= MAX_RUNS) {
-        throw new CocosError("run-failed", "algorithm execution error: the run was interrupted");
+        throw new CocosError("run-failed", `algorithm execution error: ${reason}`);
       }
       this.#parts.begun({ ...computation.progress, runs: runs + 1 });
       job.freshResults();
@@ -121,7 +122,8 @@ export class Run {
       } catch (thrown) {
         const error = asCocosError(thrown);
         if (signal.aborted || error.code !== "unavailable") throw error;
-        telemetry.log("warn", error.message);
+        reason = error.message;
+        telemetry.log("warn", reason);
       }
     }
   }
