@@ -66,14 +66,20 @@ async function step(name: string, command: string, args: string[]): Promise<bool
 }
 
 /** A step of Deno tests, counted by its own summary; what a machine can't do prints `skipped: why`. */
-async function tests(name: string, folder: string, args: string[]): Promise<void> {
+async function tests(
+  name: string,
+  folder: string,
+  args: string[],
+  permissions = "test",
+): Promise<void> {
   console.log(`\n== tests of ${name}`);
   const started = performance.now();
   const { text, ok } = await run(Deno.execPath(), [
     "test",
     "--no-prompt",
-    "--quiet",
-    "-P=test",
+    "--no-check",
+    "--cached-only",
+    `-P=${permissions}`,
     ...args,
   ], folder);
   const summary = /\| (\d+) passed(?: \([^)]*\))? \| (\d+) failed(?: \| (\d+) ignored)?/.exec(text);
@@ -103,14 +109,15 @@ if (only.length === 0) {
   await step("format", deno, ["fmt", "--check", "--quiet"]);
   await step("lint", deno, ["lint", "--quiet"]);
   await step("types", deno, ["check", "--quiet", ...UNITS, "examples", "tests"]);
-  await tests("the house", "tests", ["--no-check", "house_test.ts"]);
+  await tests("the house", "tests", ["house_test.ts", "threats_test.ts"]);
 }
 for (const unit of chosen) {
-  await tests(unit, unit, ["--no-check", "--trace-leaks", "--doc"]);
+  await tests(unit, unit, ["--trace-leaks", "--doc"]);
 }
 if (!quick && (only.length === 0 || only.includes("tests"))) {
   await step("image", deno, ["task", "--quiet", "hal"]);
-  await tests("what crosses folders", "tests", ["--no-check", "e2e"]);
+  await tests("the wire, with peers", "tests", ["interop"], "interop");
+  await tests("whole computations", "tests", ["e2e"], "e2e");
 }
 
 if (failures.length > 0) console.log(`\nfailed: ${failures.join(", ")}`);
