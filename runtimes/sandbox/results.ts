@@ -3,7 +3,9 @@
 import { CocosError } from "../../base/mod.ts";
 
 /** Longest path below `results/`, in characters: what is deeper is moved up and refused. */
-export const MAX_RESULT_PATH = 1024;
+export const MAX_RESULT_PATH = 2048;
+/** Most directories within one another; Deno looks at each again for each file beneath. */
+export const MAX_RESULT_DEPTH = 64;
 
 /** Mode of a directory: group `work` may list, read and remove; new entries keep the group. */
 const DIRECTORY_MODE = 0o2770;
@@ -20,7 +22,7 @@ export interface ResultsCount {
   directories: number;
   /** Entries that can't be results: links, FIFOs, sockets, devices. The agent skips them too. */
   skipped: number;
-  /** Directories deeper than {@linkcode MAX_RESULT_PATH}. */
+  /** Directories beyond {@linkcode MAX_RESULT_PATH} or {@linkcode MAX_RESULT_DEPTH}. */
   tooDeep: number;
   /** Entries whose name isn't UTF-8. */
   unnameable: number;
@@ -47,10 +49,11 @@ export async function normaliseResults(root: string): Promise<ResultsCount> {
   // Where agent and runner are one user, the program could have closed the root itself.
   setMode(root, DIRECTORY_MODE);
   const { gid } = Deno.lstatSync(root);
-  const pending = [root];
+  const pending: [path: string, depth: number][] = [[root, 0]];
   let handled = 0;
   let moved = 0;
-  for (let path = pending.pop(); path !== undefined; path = pending.pop()) {
+  for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+    const [path, depth] = next;
     for (const name of list(path)) {
       if (++handled % BATCH === 0) await new Promise((resolve) => setTimeout(resolve, 0));
       let entry = `${path}/${name}`;
@@ -67,13 +70,15 @@ export async function normaliseResults(root: string): Promise<ResultsCount> {
       if (info.isDirectory) {
         setMode(entry, DIRECTORY_MODE);
         count.directories++;
-        if (entry.length - root.length > MAX_RESULT_PATH) {
+        let deeper = depth + 1;
+        if (entry.length - root.length > MAX_RESULT_PATH || deeper > MAX_RESULT_DEPTH) {
           count.tooDeep++;
           const higher = `${root}/too-deep-${crypto.randomUUID().slice(0, 8)}-${moved++}`;
           Deno.renameSync(entry, higher);
           entry = higher;
+          deeper = 1;
         }
-        pending.push(entry);
+        pending.push([entry, deeper]);
       } else if (info.isFile) {
         // A second name of the same file is harmless: both are below `results/`, the only
         // writable place on that file system.
