@@ -131,22 +131,24 @@ export async function* watched<T>(
   signal: AbortSignal,
   idleMs = IDLE_MS,
 ): AsyncGenerator<T, void, undefined> {
-  const over = Promise.withResolvers<never>();
-  over.promise.catch(() => {});
-  const abort = () => over.reject(signal.reason);
-  if (signal.aborted) abort();
+  // Not Promise.race with one promise for the whole stream: that promise would keep every message it
+  // ever raced with, which is the whole upload in memory.
+  let fail: (reason: unknown) => void = () => {};
+  const abort = () => fail(signal.reason);
   signal.addEventListener("abort", abort, { once: true });
   let timer: ReturnType<typeof setTimeout> | undefined;
   const idle = () =>
-    over.reject(
-      new CocosError("timeout", `Cannot wait longer: nothing was received for ${idleMs} ms`),
-    );
+    fail(new CocosError("timeout", `Cannot wait longer: nothing was received for ${idleMs} ms`));
   const iterator = messages[Symbol.asyncIterator]();
   let ended = false;
   try {
     while (true) {
+      signal.throwIfAborted();
       timer = setTimeout(idle, idleMs);
-      const next = await Promise.race([iterator.next(), over.promise]);
+      const next = await new Promise<IteratorResult<T>>((resolve, reject) => {
+        fail = reject;
+        iterator.next().then(resolve, reject);
+      });
       clearTimeout(timer);
       if (next.done === true) {
         ended = true;

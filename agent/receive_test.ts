@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { hex, sha3_256 } from "../base/mod.ts";
 import { IncomingFile, watched } from "./receive.ts";
+import { setImmediate } from "node:timers";
 import { FakeTime } from "./_time.ts";
 
 async function inFolder(use: (dir: string) => Promise<void>): Promise<void> {
@@ -110,4 +111,26 @@ Deno.test("watched() passes a stream on and leaves no timer", async () => {
   for await (const each of watched(numbers(), new AbortController().signal)) seen.push(each);
   assert.deepEqual(seen, [1, 2, 3]);
   assert.equal(time.pending, 0);
+});
+
+Deno.test("F-7 watched() and IncomingFile hold no message: 256 MiB in under 128 MiB of growth", async () => {
+  await inFolder(async (dir) => {
+    const before = Deno.memoryUsage().rss;
+    let most = 0;
+    const messages = async function* () {
+      for (let i = 0; i < 256; i++) {
+        most = Math.max(most, Deno.memoryUsage().rss - before);
+        // A fresh buffer each time, as the transport has it, and a turn of the event loop.
+        yield await new Promise<Uint8Array>((resolve) =>
+          setImmediate(() => resolve(new Uint8Array(1 << 20).fill(i)))
+        );
+      }
+    };
+    using file = new IncomingFile(`${dir}/in`, "dataset", 2 ** 40);
+    for await (const each of watched(messages(), new AbortController().signal)) {
+      await file.write(each);
+    }
+    assert.equal(file.size, 256 << 20);
+    assert.ok(most < 128 << 20, `grew by ${most >> 20} MiB`);
+  });
 });
