@@ -2,7 +2,7 @@
 // replay stopped. Template hashes are made anew: else names and digests shown would be unbound.
 import { sha1 } from "@noble/hashes/legacy.js";
 import { CocosError } from "../../base/mod.ts";
-import { type Bank, BANKS, extend, zeroRegister } from "../banks.ts";
+import { type Bank, BANKS, zeroRegister } from "../banks.ts";
 import { equalBytes } from "../verdict.ts";
 import type { ImaEntry } from "./parse.ts";
 
@@ -25,7 +25,8 @@ export interface ImaState {
 /** A replay in progress. */
 export class ImaReplay {
   readonly #extend: ImaExtend;
-  readonly #values = new Map<Bank, Uint8Array>();
+  /** By bank: the register, and behind it room for what is extended. */
+  readonly #registers = new Map<Bank, Uint8Array>();
   #entries: number;
 
   /** @param from A state of the same list, which must have the same banks. */
@@ -40,7 +41,9 @@ export class ImaReplay {
           `Cannot go on with a replay: it has no ${bank} value`,
         );
       }
-      this.#values.set(bank, value);
+      const both = new Uint8Array(2 * value.length);
+      both.set(value);
+      this.#registers.set(bank, both);
     }
   }
 
@@ -51,8 +54,10 @@ export class ImaReplay {
    */
   add(entry: ImaEntry): boolean {
     if (!entry.violation && !equalBytes(sha1(entry.data), entry.templateHash)) return false;
-    for (const [bank, value] of this.#values) {
-      this.#values.set(bank, extend(bank, value, this.#digest(bank, entry)));
+    for (const [bank, both] of this.#registers) {
+      const { hash, size } = BANKS[bank];
+      both.set(this.#digest(bank, entry), size);
+      both.set(hash(both));
     }
     this.#entries++;
     return true;
@@ -60,12 +65,14 @@ export class ImaReplay {
 
   /** Value of the register so far. */
   value(bank: Bank): Uint8Array | undefined {
-    return this.#values.get(bank);
+    return this.#registers.get(bank)?.slice(0, BANKS[bank].size);
   }
 
   /** Where the replay stands. */
   state(): ImaState {
-    return Object.freeze({ entries: this.#entries, values: new Map(this.#values) });
+    const values = new Map<Bank, Uint8Array>();
+    for (const [bank, both] of this.#registers) values.set(bank, both.slice(0, both.length / 2));
+    return Object.freeze({ entries: this.#entries, values });
   }
 
   #digest(bank: Bank, entry: ImaEntry): Uint8Array {

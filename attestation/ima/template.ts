@@ -3,7 +3,6 @@
 // whoever wrote the list; only hashes that lead to a signed PCR 10 are believed.
 import { CocosError } from "../../base/mod.ts";
 import { Reader } from "../reader.ts";
-import { toHex } from "../verdict.ts";
 
 /** Names of fields, as kernels call them. */
 type FieldName = "d" | "n" | "d-ng" | "d-ngv2" | "n-ng" | "sig" | "buf" | "d-modsig" | "modsig";
@@ -187,9 +186,13 @@ export function oldTemplateData(digest: Uint8Array, name: Uint8Array): Uint8Arra
   return data;
 }
 
-/** `algorithm:hex`, the form of allow-lists. */
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
+/** `algorithm:hex`, the form of allow-lists. A list has 100,000 of them: hence the table. */
 export function digestText({ kind, algorithm, digest }: FileDigest): string {
-  return `${kind === "verity" ? "verity:" : ""}${algorithm}:${toHex(digest)}`;
+  let text = kind === "verity" ? `verity:${algorithm}:` : `${algorithm}:`;
+  for (const byte of digest) text += HEX[byte];
+  return text;
 }
 
 /** A signature in security.ima (format 2). */

@@ -222,6 +222,9 @@ for (const [name, offset, kind] of AZURE) {
       const ids = await failures(evidence, policy, { nonce, binding: wrong });
       assert.ok(ids.includes("tpm.ak.binding"), ids.join());
     }
+    const strange = { ...evidence, ak: { area: GCE.akPublic } };
+    const ids = await failures(strange, policy, { nonce, binding });
+    assert.ok(ids.includes("tpm.ak.binding"), "the evidence's own key is another one");
     const stale = await failures(evidence, policy, { nonce: nonce.subarray(1), binding });
     assert.ok(stale.includes("tpm.quote.nonce"));
   });

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { CocosError } from "../../base/mod.ts";
 import { u32le } from "../forge/eventlog.ts";
 import { guidBytes } from "../measure/mod.ts";
-import { fakeTpm, fromHex, sized, u16be, u32be } from "../forge/tpm.ts";
-import { join, sequence, text, tlv } from "../forge/der.ts";
+import { eccArea, fakeTpm, fromHex, sized, u16be, u32be } from "../forge/tpm.ts";
+import { bits, integer, join, oid, sequence, text, time, tlv } from "../forge/der.ts";
 import { certificate, ecPair, extension, name, type Order, revocationList } from "../forge/pki.ts";
 import { ownVector } from "../testdata/vectors.ts";
 import { parseCertificate } from "../x509/mod.ts";
@@ -140,7 +140,9 @@ Deno.test("A-8 makeCredential() challenges only restricted decryption keys", asy
   for (const attributes of [0x000200b2, 0x000100b2, 0x000700b2, 0x000300b0]) {
     await assert.rejects(makeCredential(endorsementKey(attributes), ak), CocosError);
   }
-  await assert.rejects(makeCredential(ak, ak), CocosError);
+  await assert.rejects(makeCredential(ak, ak), /not a restricted decryption key/);
+  const decrypts = parsePublic(eccArea(ak.key.kind === "ec" ? ak.key.point : NONCE, 0x000300b2));
+  await assert.rejects(makeCredential(decrypts, ak), /not RSA/);
   const again = await makeCredential(ek, ak);
   assert.notDeepEqual(again.secret, challenge.secret);
   assert.equal(again.credentialBlob.length, 2 + 2 + 32 + 34);
@@ -188,6 +190,14 @@ async function leafOf(order: Partial<Order> = {}): Promise<Uint8Array> {
   const subject = name([["2.5.4.3", "AK"]]);
   const from = { issuer: MIDDLE, signer: middlePair, spki: ak.key.spki, serial: 3 };
   return await make({ subject, ...from, extensions: [signs(0x80)], ...order });
+}
+
+/** A certificate of X.509 version 1, which has no extensions to say what its key is for. */
+async function firstVersion(): Promise<Uint8Array> {
+  const algorithm = sequence(oid("1.2.840.10045.4.3.2"));
+  const validity = sequence(time(NOW - DAY), time(NOW + DAY));
+  const tbs = sequence(integer(9), algorithm, MIDDLE, validity, name([]), ak.key.spki);
+  return sequence(tbs, algorithm, bits(await middlePair.sign("ecdsa-sha256", tbs)));
 }
 
 const leaf = await leafOf();
@@ -246,6 +256,7 @@ Deno.test("A-6 A-8 checkAkCertificate() refuses chains with one defect", async (
       /critical extension 1.2.3.4/,
     ],
     [{ certificate: await leafOf({ signer: rootPair }) }, /no given certificate issued/],
+    [{ certificate: await firstVersion() }, /not of version 3/],
     [{ certificate: leaf.subarray(1) }, /Cannot read an AK certificate/],
   ];
   for (const [change, why] of cases) {
@@ -279,6 +290,13 @@ Deno.test("A-6 checkAkCertificate() needs a valid list of every issuer when revo
   await assert.rejects(check(), /no valid revocation list/);
   await assert.rejects(check(ofRoot), /no valid revocation list/);
   await assert.rejects(check(ofMiddle), /no valid revocation list/);
+  await assert.rejects(check(await list(MIDDLE, rootPair), ofMiddle), /no valid revocation list/);
+  const mute = [authority()[0] as Uint8Array, signs(0x04)];
+  const silent = await make({ subject: ROOT, spki: rootPair.spki, extensions: mute });
+  await assert.rejects(
+    checkAkCertificate({ ...CHAIN, roots: [silent], crls: [ofRoot, ofMiddle] }, ak.key),
+    /no valid revocation list/,
+  );
   await assert.rejects(check(ofRoot, await list(MIDDLE, middlePair, [3])), /is revoked/);
   await assert.rejects(check(await list(ROOT, rootPair, [2]), ofMiddle), /is revoked/);
   await assert.rejects(check(ofRoot, await list(MIDDLE, rootPair)), /no valid revocation list/);
@@ -289,14 +307,14 @@ Deno.test("A-6 checkAkCertificate() needs a valid list of every issuer when revo
 });
 
 Deno.test("checkAkCertificate() reads what Google's certificates say about the instance", async () => {
-  const integer = (hex: string) => tlv(2, fromHex(hex));
+  const number = (hex: string) => tlv(2, fromHex(hex));
   const instance = extension(
     "1.3.6.1.4.1.11129.2.1.21",
     sequence(
       text("us-central1-a"),
-      integer("1b5a475c69"),
+      number("1b5a475c69"),
       text("project"),
-      integer("5e53e3fbbf8306c5"),
+      number("5e53e3fbbf8306c5"),
       text("vm"),
     ),
   );

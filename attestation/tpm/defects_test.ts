@@ -1,6 +1,7 @@
 // One defect at a time: evidence of a fake TPM, honest but for one thing, and the check that sees it.
 import assert from "node:assert/strict";
 import type { Bank, BankValues } from "../banks.ts";
+import { sequence } from "../forge/der.ts";
 import { AK_ATTRIBUTES, fakeTpm, type QuoteOrder } from "../forge/tpm.ts";
 import { firstFailure, toHex, type Verdict } from "../verdict.ts";
 import {
@@ -91,6 +92,10 @@ const DEFECTS: readonly (readonly [string, readonly TpmCheck[], Case])[] = [
   ["key is no TPM key", ["tpm.ak.format"], {
     ...honest,
     evidence: { ...honest.evidence, ak: { area: tpm.area.subarray(1) } },
+  }],
+  ["key is of endless DER", ["tpm.ak.format"], {
+    ...honest,
+    evidence: { ...honest.evidence, ak: { spki: sequence(new Uint8Array(2100)) } },
   }],
   [
     "key is unrestricted",
@@ -260,6 +265,11 @@ const DEFECTS: readonly (readonly [string, readonly TpmCheck[], Case])[] = [
     "tpm.pcrs.selection",
     "tpm.pcrs.values",
   ], await withValues(new Map([...VALUES, ["sha512", new Map([[0, new Uint8Array(64)]])]]))],
+  [
+    "a value is of another register",
+    ["tpm.pcrs.digest", "tpm.pcrs.bank", "tpm.pcrs.selection", "tpm.pcrs.values"],
+    await withValues(new Map([["sha256", new Map([[0, PCR0], [8, PCR7]])]])),
+  ],
   ["two values are swapped", [
     "tpm.pcrs.digest",
     "tpm.pcrs.bank",
@@ -325,6 +335,7 @@ for (const [name, ids, { evidence, policy, context }] of DEFECTS) {
     assert.equal(verdict.ok, false);
     assert.equal(registers.size, 0);
     assert.ok(firstFailure(verdict)?.remedy);
+    if (name.includes("endless")) assert.match(firstFailure(verdict)?.actual ?? "", /too long/);
   });
 }
 

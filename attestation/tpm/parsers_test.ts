@@ -118,6 +118,7 @@ Deno.test("A-8 A-14 parsePublic() rejects weak and malformed keys", async () => 
     [() => parsePublic(put(ecc, 21, 33)), /a coordinate is too long/],
     [() => parsePublic(join(rsa, Uint8Array.of(1))), /trailing bytes/],
     [() => parsePublic2b(rsa), /bytes are due|trailing bytes/],
+    [() => parsePublic(new Uint8Array(1025)), /1025 bytes are too many/],
   ]);
   assert.deepEqual(attestationKeyFaults(AK_ATTRIBUTES), []);
   assert.deepEqual(attestationKeyFaults(0).length, 5);
@@ -136,9 +137,15 @@ Deno.test("A-8 verifyTpmSignature() takes no SHA-1, no other scheme, no other le
     false,
   );
   assert.equal(await verifyTpmSignature(key, { ...signature, values: [] }, QUOTE), false);
-  await assert.rejects(verifyTpmSignature(key, { ...signature, hash: "sha1" }, QUOTE), CocosError);
+  await assert.rejects(
+    verifyTpmSignature(key, { ...signature, hash: "sha1" }, QUOTE),
+    /over sha1: SHA-256, SHA-384 or SHA-512 is due/,
+  );
   const ecc = parsePublic2b(ownVector("tpm/swtpm-ecc-ak.tpm2b_public")).key;
   assert.equal(await verifyTpmSignature(ecc, signature, QUOTE), false);
+  const long = new Uint8Array(33).fill(1);
+  const wide = { scheme: "ecdsa", hash: "sha256", values: [long, long] } as const;
+  assert.equal(await verifyTpmSignature(ecc, wide, QUOTE), false);
   rejects([
     [() => parseTpmSignature(Uint8Array.of(0, 0x15, 0, 0xb, 0, 0)), /scheme 0x15 is not known/],
     [() => parseTpmSignature(Uint8Array.of(0, 0x14, 0, 0x12, 0, 0)), /hash 0x12 is not known/],
