@@ -103,6 +103,7 @@ export async function importSeedPolicy(text: string, name = "imported"): Promise
   if (policy.vmpl === undefined) {
     findings.push(note("policy.vmpl", "was not set: the Go programs do not check it"));
   }
+  const reported = minimum(policy.minimumTcb, "policy.minimum_tcb");
   const snp = snpPolicy({
     products: [line],
     steppings: policy.product?.machineStepping === undefined
@@ -138,11 +139,12 @@ export async function importSeedPolicy(text: string, name = "imported"): Promise
       minimumBuild: Number(policy.minimumBuild ?? 0n),
       provisional: policy.permitProvisionalFirmware ? ANY : "off",
     },
+    // The reported TCB is never above the committed and the current one, so its minimum is theirs.
     tcb: {
-      reported: minimum(policy.minimumTcb, "policy.minimum_tcb"),
+      reported,
+      current: reported,
+      committed: reported,
       launch: minimum(policy.minimumLaunchTcb, "policy.minimum_launch_tcb"),
-      current: TCB_ZERO,
-      committed: TCB_ZERO,
     },
     authorKey: policy.requireAuthorKey ? "on" : ANY,
     idBlock: await importIdBlock(seed),
