@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { makeCertificate } from "../channel/mod.ts";
 import { type ClientSecurity, ROLES } from "../proto/mod.ts";
-import { finished, Scene, uploadOf } from "./_fakes.ts";
+import { finished, uploadOf } from "./_fakes.ts";
+import { Scene } from "./_scene.ts";
 import { bytes, type Party, party, runOf } from "./_parties.ts";
 
 const algorithm = bytes("#!/bin/sh\necho hello\n".repeat(100));

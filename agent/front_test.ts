@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { CocosError, Status } from "../base/mod.ts";
 import { type AgentService, ROLES, type RpcClient } from "../proto/mod.ts";
-import { finished, Scene, uploadOf } from "./_fakes.ts";
+import { finished, uploadOf } from "./_fakes.ts";
+import { Scene } from "./_scene.ts";
 import { bytes, type Party, party, type Run, runOf } from "./_parties.ts";
 import { zipOf } from "./_zip.ts";
 

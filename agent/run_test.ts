@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { toBinary } from "@bufbuild/protobuf";
 import { cvms, ROLES } from "../proto/mod.ts";
-import { finished, Scene, uploadOf } from "./_fakes.ts";
+import { finished, uploadOf } from "./_fakes.ts";
+import { Scene } from "./_scene.ts";
 import { bytes, party, runOf } from "./_parties.ts";
 
 const owner = await party();

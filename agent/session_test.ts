@@ -1,15 +1,8 @@
 import assert from "node:assert/strict";
 import { create } from "@bufbuild/protobuf";
 import { cvms, ROLES } from "../proto/mod.ts";
-import {
-  FakeManagement,
-  FakeRunner,
-  finished,
-  freePort,
-  Scene,
-  TestAgent,
-  uploadOf,
-} from "./_fakes.ts";
+import { FakeManagement, FakeRunner, finished, freePort, TestAgent, uploadOf } from "./_fakes.ts";
+import { Scene } from "./_scene.ts";
 import { manifestDigest, readManifest } from "./manifest.ts";
 import { bytes, manifestBytes, party, runOf } from "./_parties.ts";
 
