@@ -21,6 +21,15 @@ export const WORK = `${BASE}/work`;
 
 const LAUNCHER = new URL("../bin/cocos-runner", import.meta.url).pathname;
 
+/**
+ * Waits until no other test run uses {@linkcode BASE}, in this or another process; dispose the result.
+ */
+export async function lockBase(): Promise<Disposable> {
+  const file = await Deno.open(`${BASE}.lock`, { read: true, write: true, create: true });
+  await file.lock(true);
+  return file;
+}
+
 /** Who the tests run as: root's runner has control groups, another user's has not. */
 export const AS_ROOT = Deno.uid() === 0;
 
@@ -55,6 +64,8 @@ export interface TestRunner extends AsyncDisposable {
   /** Its log lines so far. */
   readonly log: string[];
   readonly process: Deno.ChildProcess;
+  /** Lets the next runner start although this one, killed by the test, was not disposed. */
+  readonly release: () => void;
 }
 
 /**
@@ -66,6 +77,7 @@ export async function startRunner(
   env: Readonly<Record<string, string>> = {},
   onEnd: () => void = () => {},
 ): Promise<TestRunner> {
+  const lock = await lockBase();
   await Deno.mkdir(BASE, { recursive: true });
   const process = new Deno.Command("/bin/sh", {
     args: [
@@ -93,15 +105,22 @@ export async function startRunner(
   };
   const over = Promise.all([read(process.stdout), read(process.stderr), process.status]);
   over.then(() => ready.reject(new Error(`the runner ended: ${log.join("\n")}`)));
-  await ready.promise;
+  try {
+    await ready.promise;
+  } catch (error) {
+    lock[Symbol.dispose]();
+    throw error;
+  }
   return {
     log,
     process,
+    release: () => lock[Symbol.dispose](),
     [Symbol.asyncDispose]: async () => {
       process.kill("SIGTERM");
       await over;
       onEnd();
       await Deno.remove(BASE, { recursive: true });
+      lock[Symbol.dispose]();
     },
   };
 }

@@ -124,14 +124,16 @@ for (const [name, algo, outcome, needsGroups] of BOMBS) {
     if (needsGroups && !AS_ROOT) {
       return console.log("skipped: control groups can only be prepared by root");
     }
+    // A bomb that only time ends gets little of it; the others end by what they eat.
+    const seconds = outcome.test("timeout") ? 2 : 60;
     const { finished } = await runJob({
       kind: "python",
       algo,
-      limits: { wallSeconds: 3, memoryBytes: 128 << 20, processes: 40, tmpBytes: 16 << 20 },
+      limits: { wallSeconds: seconds, memoryBytes: 128 << 20, processes: 40, tmpBytes: 16 << 20 },
     });
     const end = `${finished.outcome} ${finished.code ?? ""}`.trim();
     assert.match(end, outcome, finished.message);
-    assert.ok(finished.usage.wallMs < 6000, `${finished.usage.wallMs} ms`);
+    assert.ok(finished.usage.wallMs < seconds * 1000 + 1000, `${finished.usage.wallMs} ms`);
     assert.ok(finished.usage.peakBytes <= 128 << 20);
     const after = await runJob({ algo: "#!/bin/sh\n", limits: FAST });
     assert.equal(after.finished.outcome, "ok");

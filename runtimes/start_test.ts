@@ -196,6 +196,7 @@ Deno.test("runner C-1 killed in a run takes the run with it, and starts again", 
     });
     await assert.rejects(lost);
     await runner.process.status;
+    runner.release();
     const late = `${WORK}/${id}/results/late`;
     const size = async () => (await Deno.lstat(late).catch(() => ({ size: 0 }))).size;
     // Whatever still ran would write a hundred times in this second start.
