@@ -29,8 +29,9 @@ export function startAgent(
   managementPort: number,
   port: number,
   env: Record<string, string> = {},
+  flags: readonly string[] = [],
 ): Program {
-  return house.start("cocos-agent", ["--compat", ...launcherFlags()], {
+  return house.start("cocos-agent", ["--compat", ...launcherFlags(), ...flags], {
     AGENT_CVM_GRPC_URL: `127.0.0.1:${managementPort}`,
     AGENT_GRPC_HOST: "127.0.0.1",
     AGENT_GRPC_PORT: String(port),
@@ -126,7 +127,7 @@ export class Management implements AsyncDisposable {
   }
 
   /** Waits for the `n`-th line that begins with `text`. */
-  until(text: string, n = 1): Promise<string> {
+  until(text: string, n = 1, limitMs = LIMIT_MS): Promise<string> {
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     const look = () => {
       const found = this.said.filter((line) => line.startsWith(text))[n - 1];
@@ -134,7 +135,7 @@ export class Management implements AsyncDisposable {
     };
     const timer = setTimeout(
       () => reject(new Error(`no ${text} (${n}) among:\n${this.said.join("\n")}`)),
-      LIMIT_MS,
+      limitMs,
     );
     this.#listeners.add(look);
     look();

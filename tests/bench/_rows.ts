@@ -1,0 +1,192 @@
+// The rows of the benchmark: what is measured, in which unit, and what we aim at. A row measures one
+// value a run; everything it needs is made before the clock starts.
+import { AgentService, connect, readPrivateKey, ROLES, signRole } from "../../proto/mod.ts";
+import { House } from "../_house.ts";
+import { timed } from "./_measure.ts";
+import { type Maker, type Scene, scene, type Work, work } from "./_scene.ts";
+import { bootToReady, createVm } from "./_vm.ts";
+
+/** One row. */
+export interface Row {
+  readonly id: string;
+  readonly title: string;
+  readonly unit: "ms" | "s" | "MiB" | "MiB/s";
+  /** Whether more is better. */
+  readonly more?: true;
+  readonly aim?: number;
+  /** Makers that can be measured; the Go pair has no rows for what is ours alone. */
+  readonly makers: readonly Maker[];
+  /** Only when named with --rows: takes minutes, or needs the image. */
+  readonly slow?: true;
+  readonly run: (maker: Maker, peers: string) => Promise<number>;
+}
+
+const BIN = { name: "algo.sh", text: "#!/bin/sh\necho 1 >results/one\n" };
+const PYTHON = { name: "algo.py", text: 'open("results/one", "w").write("1")\n' };
+const MIB = 1 << 20;
+
+/** Measures an upload of `mib` MiB; the speed of the whole command, or the agent's peak memory. */
+function upload(mib: number, what: "speed" | "peak"): Row["run"] {
+  return async (maker, peers) => {
+    await using job = await work(BIN, mib * MIB);
+    await using target = await scene(maker, job, peers);
+    await sendAlgorithm(target, job, "bin");
+    const ms = await timed(() =>
+      target.cli("data", job.datasets[0] as string, job.owner.privateFile)
+    );
+    return what === "speed" ? mib / (ms / 1_000) : await target.memory("VmHWM");
+  };
+}
+
+/** From the first byte of a trivial algorithm's upload to its results, on the wire. */
+function trivial(algorithm: typeof BIN, type: "bin" | "python"): Row["run"] {
+  return async (maker, peers) => {
+    await using job = await work(algorithm);
+    await using target = await scene(maker, job, peers);
+    const ready = target.ready();
+    return await timed(async () => {
+      await sendAlgorithm(target, job, type);
+      await ready;
+    });
+  };
+}
+
+/** `Algo` as any client calls it, without the start of a command. */
+async function sendAlgorithm(target: Scene, job: Work, type: "bin" | "python"): Promise<void> {
+  await using client = connect(AgentService, {
+    target: { host: "127.0.0.1", port: target.port },
+    security: { kind: "none" },
+  });
+  const algorithm = await Deno.readFile(job.algorithm);
+  const key = readPrivateKey(await Deno.readTextFile(job.owner.privateFile));
+  await client.algo(
+    (async function* () {
+      yield { algorithm };
+    })(),
+    {
+      metadata: {
+        "user-id": ROLES.algorithm,
+        signature: signRole(ROLES.algorithm, key),
+        algo_type: type,
+        python_runtime: "python3",
+      },
+    },
+  );
+}
+
+const result: Row["run"] = async (maker, peers) => {
+  await using job = await work({
+    name: "algo.sh",
+    text: `#!/bin/sh\nhead -c ${512 * MIB} /dev/urandom >results/big\n`,
+  });
+  await using target = await scene(maker, job, peers);
+  await sendAlgorithm(target, job, "bin");
+  await target.ready();
+  const ms = await timed(() =>
+    target.cli("result", job.owner.privateFile, job.house.path("results.zip"))
+  );
+  return 512 / (ms / 1_000);
+};
+
+const start: Row["run"] = async (maker, peers) => {
+  await using job = await work(BIN);
+  await using target = await scene(maker, job, peers);
+  return target.startMs;
+};
+
+const idle: Row["run"] = async (maker, peers) => {
+  await using job = await work(BIN);
+  await using target = await scene(maker, job, peers);
+  return await target.memory("VmRSS");
+};
+
+const help: Row["run"] = async (maker, peers) => {
+  await using house = await House.open("bench");
+  return await timed(() =>
+    maker === "ours"
+      ? house.run("cocos", ["--help"])
+      : house.runAt(`${peers}/cocos-cli`, ["--help"], { HOME: house.folder })
+  );
+};
+
+/** Uploads get a command's start as well: 0.2 s of ours, less of Go's. */
+const UPLOADS: readonly (readonly [number, string])[] = [[64, "64 MiB"], [512, "512 MiB"], [
+  1536,
+  "1.5 GiB",
+]];
+
+const BOTH = ["ours", "go"] as const;
+
+/** All rows. */
+export const ROWS: readonly Row[] = [
+  ...UPLOADS.map(([mib, name]): Row => ({
+    id: `upload-${mib}`,
+    title: `upload ${name}`,
+    unit: "MiB/s",
+    more: true,
+    makers: BOTH,
+    ...(mib === 1536 ? { aim: 100 } : {}),
+    run: upload(mib, "speed"),
+  })),
+  {
+    id: "upload-1536-peak",
+    title: "upload 1.5 GiB, agent's peak memory",
+    unit: "MiB",
+    aim: 200,
+    makers: BOTH,
+    run: upload(1536, "peak"),
+  },
+  {
+    id: "result-512",
+    title: "result 512 MiB",
+    unit: "MiB/s",
+    more: true,
+    makers: BOTH,
+    run: result,
+  },
+  {
+    id: "bin",
+    title: "bin: upload → results ready",
+    unit: "ms",
+    aim: 150,
+    makers: BOTH,
+    run: trivial(BIN, "bin"),
+  },
+  {
+    id: "python",
+    title: "python: upload → results ready",
+    unit: "ms",
+    aim: 1_000,
+    makers: BOTH,
+    run: trivial(PYTHON, "python"),
+  },
+  { id: "start", title: "agent start → listening", unit: "ms", aim: 400, makers: BOTH, run: start },
+  { id: "idle", title: "agent idle, memory", unit: "MiB", makers: BOTH, run: idle },
+  { id: "help", title: "CLI --help", unit: "ms", makers: BOTH, run: help },
+  {
+    id: "create-vm",
+    title: "create-vm (TCG)",
+    unit: "ms",
+    makers: ["ours"],
+    slow: true,
+    run: createVm,
+  },
+  {
+    id: "boot-direct",
+    title: "boot → agent ready (TCG, without OVMF)",
+    unit: "s",
+    aim: 15,
+    makers: ["ours"],
+    slow: true,
+    run: () => bootToReady("direct"),
+  },
+  {
+    id: "boot-ovmf",
+    title: "boot → agent ready (TCG, OVMF)",
+    unit: "s",
+    aim: 22,
+    makers: ["ours"],
+    slow: true,
+    run: () => bootToReady("ovmf"),
+  },
+];

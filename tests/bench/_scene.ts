@@ -1,0 +1,178 @@
+// One agent with one computation for a measurement: our processes, or the Go pair in the folder that
+// COCOS_PEERS names. Both are driven by the command lines a person would type.
+import { startAgent } from "../_agent.ts";
+import { Management } from "../_agent.ts";
+import { freePort, House, type Program } from "../_house.ts";
+import { digest, type Party, party } from "../_parties.ts";
+import { memoryOf, pidOf } from "./_measure.ts";
+
+/** Whose programs are measured. */
+export type Maker = "ours" | "go";
+
+/** A computation that is ready to be uploaded to. */
+export interface Scene extends AsyncDisposable {
+  /** From the agent's start to its open door, in milliseconds. */
+  readonly startMs: number;
+  /** Runs the CLI against it; throws when it fails. */
+  cli(...args: string[]): Promise<void>;
+  /** Resolves when the results can be fetched. */
+  ready(): Promise<void>;
+  /** Memory of the agent process in MiB. */
+  memory(field: "VmRSS" | "VmHWM"): Promise<number>;
+  readonly port: number;
+}
+
+/** What is computed. */
+export interface Work {
+  readonly house: House;
+  readonly owner: Party;
+  readonly algorithm: string;
+  readonly datasets: readonly string[];
+}
+
+/** A house with an owner. */
+export async function work(
+  algorithm: { name: string; text: string },
+  datasetBytes?: number,
+): Promise<Work & AsyncDisposable> {
+  const house = await House.open("bench");
+  const owner = await party(house, "owner", "ed25519");
+  const path = await house.write(algorithm.name, algorithm.text, 0o755);
+  const datasets: string[] = [];
+  if (datasetBytes !== undefined) {
+    datasets.push(await randomFile(house.path("set.bin"), datasetBytes));
+  }
+  return {
+    house,
+    owner,
+    algorithm: path,
+    datasets,
+    [Symbol.asyncDispose]: () => house[Symbol.asyncDispose](),
+  };
+}
+
+/** A file of random bytes: nothing on the way can be clever about it. */
+async function randomFile(path: string, bytes: number): Promise<string> {
+  using file = await Deno.open(path, { write: true, createNew: true });
+  const block = new Uint8Array(1 << 20);
+  for (let at = 0; at < block.length; at += 65_536) {
+    crypto.getRandomValues(block.subarray(at, at + 65_536));
+  }
+  for (let left = bytes; left > 0; left -= block.length) {
+    new DataView(block.buffer).setFloat64(0, left);
+    for (let rest = block.subarray(0, Math.min(left, block.length)); rest.length > 0;) {
+      rest = rest.subarray(await file.write(rest));
+    }
+  }
+  return path;
+}
+
+/** A work area on the disk: the default one is on a tmpfs, which gigabytes may not fit. */
+async function workArea(house: House): Promise<string> {
+  const area = house.path("work");
+  await Deno.mkdir(area);
+  // Users of the launchers when root starts them (bin/cocos-agent).
+  if (Deno.uid() === 0) await Deno.chown(area, 61_000, 62_000);
+  await Deno.chmod(area, 0o2770);
+  return area;
+}
+
+/** Our agent, with a management server inside this process. */
+async function ours({ house, owner, algorithm, datasets }: Work): Promise<Scene> {
+  const management = await Management.start();
+  const port = freePort();
+  const userKey = Uint8Array.fromBase64(
+    (await Deno.readTextFile(owner.publicFile)).split("\n")
+      .filter((line) => !line.startsWith("-")).join(""),
+  );
+  const sum = async (path: string) => {
+    const { stdout } = await house.run("cocos", ["checksum", "--json", path]);
+    return Uint8Array.fromHex(/[0-9a-f]{64}/.exec(stdout)?.[0] ?? "");
+  };
+  management.give({
+    id: "bench",
+    algorithm: {
+      hash: Uint8Array.fromHex(digest(await Deno.readFile(algorithm))),
+      userKey,
+    },
+    datasets: await Promise.all(datasets.map(async (path) => ({ hash: await sum(path), userKey }))),
+    resultConsumers: [{ userKey }],
+    agentConfig: { port: String(port) },
+  });
+  const area = await workArea(house);
+  const started = performance.now();
+  const agent = startAgent(house, management.port, port, {}, ["--work", area]);
+  await agent.until((line) => line.includes("gRPC server listening"), "its door");
+  const startMs = performance.now() - started;
+  await management.until("runRes bench ");
+  const pid = await pidOf("agent/main.ts", area);
+  return {
+    startMs,
+    port,
+    async cli(...args) {
+      const { code, stderr } = await house.run("cocos", args, {
+        AGENT_GRPC_URL: `127.0.0.1:${port}`,
+      });
+      if (code !== 0) throw new Error(`cocos ${args.join(" ")}: ${stderr}`);
+    },
+    ready: async () => void await management.until("event ConsumingResults/Ready"),
+    memory: (field) => memoryOf(pid, field),
+    async [Symbol.asyncDispose]() {
+      await agent.stop();
+      await management[Symbol.asyncDispose]();
+      await Deno.remove(area, { recursive: true });
+    },
+  };
+}
+
+/** The Go agent with the Go test server; its manifest names port 7002, so one runs at a time. */
+async function go(
+  { house, owner, algorithm, datasets }: Work,
+  peers: string,
+): Promise<Scene> {
+  const managementPort = freePort();
+  const server = house.startAt("cvms", `${peers}/cvms`, [
+    "-algo-path",
+    algorithm,
+    "-public-key-path",
+    owner.publicFile,
+    "-attested-tls-bool",
+    "false",
+    ...(datasets.length === 0 ? [] : ["-data-paths", datasets.join(",")]),
+  ], { HOST: "127.0.0.1", PORT: String(managementPort) });
+  await server.until((line) => line.includes("listening"), "listening");
+  const started = performance.now();
+  const agent: Program = house.startAt("cocos-agent", `${peers}/cocos-agent`, [], {
+    AGENT_CVM_GRPC_URL: `127.0.0.1:${managementPort}`,
+    AGENT_GRPC_HOST: "127.0.0.1",
+    AGENT_LOG_LEVEL: "info",
+    HOME: house.folder,
+  });
+  await agent.until((line) => line.includes("gRPC server listening"), "its door");
+  const startMs = performance.now() - started;
+  return {
+    startMs,
+    port: 7002,
+    async cli(...args) {
+      const { stdout, stderr } = await house.runAt(`${peers}/cocos-cli`, args, {
+        AGENT_GRPC_URL: "127.0.0.1:7002",
+        HOME: house.folder,
+      });
+      // The Go CLI ends with 0 whatever happened.
+      if (!/[Ss]uccessfully/.test(stdout + stderr)) throw new Error(`${args.join(" ")}: ${stderr}`);
+    },
+    ready: async () => {
+      await server.until((line) => line.includes("ConsumingResults"), "results");
+    },
+    memory: (field) => memoryOf(agent.pid, field),
+    async [Symbol.asyncDispose]() {
+      await agent.stop();
+      await server.stop();
+    },
+  };
+}
+
+/** Starts an agent of a maker for some work. */
+export function scene(maker: Maker, job: Work, peers: string): Promise<Scene> {
+  return maker === "ours" ? ours(job) : go(job, peers);
+}
