@@ -9,7 +9,7 @@ export interface ReaderOptions {
 }
 
 /**
- * Reads integers and byte strings from front to back. Nothing is copied: {@linkcode Reader.bytes}
+ * Reads integers and byte strings from front to back. Nothing is copied, and making one costs little: {@linkcode Reader.bytes}
  * gives views into the input.
  *
  * @example
@@ -22,7 +22,6 @@ export interface ReaderOptions {
  */
 export class Reader {
   readonly #bytes: Uint8Array;
-  readonly #view: DataView;
   readonly #base: number;
   /** What is being read, with its article: it stands in every message. */
   readonly what: string;
@@ -30,7 +29,6 @@ export class Reader {
 
   constructor(bytes: Uint8Array, what: string, options: ReaderOptions = {}) {
     this.#bytes = bytes;
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#base = options.base ?? 0;
     this.what = what;
   }
@@ -52,37 +50,41 @@ export class Reader {
 
   /** The next byte. */
   u8(): number {
-    return this.#view.getUint8(this.#take(1));
+    return this.#byte(this.#take(1));
   }
 
   /** Two bytes, little-endian. */
   u16le(): number {
-    return this.#view.getUint16(this.#take(2), true);
+    const at = this.#take(2);
+    return this.#byte(at) | this.#byte(at + 1) << 8;
   }
 
   /** Two bytes, big-endian. */
   u16be(): number {
-    return this.#view.getUint16(this.#take(2));
+    const at = this.#take(2);
+    return this.#byte(at) << 8 | this.#byte(at + 1);
   }
 
   /** Four bytes, little-endian. */
   u32le(): number {
-    return this.#view.getUint32(this.#take(4), true);
+    return this.#wordLe(this.#take(4));
   }
 
   /** Four bytes, big-endian. */
   u32be(): number {
-    return this.#view.getUint32(this.#take(4));
+    return this.#wordBe(this.#take(4));
   }
 
   /** Eight bytes, little-endian. */
   u64le(): bigint {
-    return this.#view.getBigUint64(this.#take(8), true);
+    const at = this.#take(8);
+    return BigInt(this.#wordLe(at + 4)) << 32n | BigInt(this.#wordLe(at));
   }
 
   /** Eight bytes, big-endian. */
   u64be(): bigint {
-    return this.#view.getBigUint64(this.#take(8));
+    const at = this.#take(8);
+    return BigInt(this.#wordBe(at)) << 32n | BigInt(this.#wordBe(at + 4));
   }
 
   /** The next `count` bytes as a view. */
@@ -121,6 +123,20 @@ export class Reader {
       "invalid-argument",
       `Cannot read ${this.what} at offset ${offset}: ${why}`,
     );
+  }
+
+  #byte(at: number): number {
+    return this.#bytes[at] as number;
+  }
+
+  #wordLe(at: number): number {
+    return (this.#byte(at) | this.#byte(at + 1) << 8 | this.#byte(at + 2) << 16 |
+      this.#byte(at + 3) << 24) >>> 0;
+  }
+
+  #wordBe(at: number): number {
+    return (this.#byte(at) << 24 | this.#byte(at + 1) << 16 | this.#byte(at + 2) << 8 |
+      this.#byte(at + 3)) >>> 0;
   }
 
   #take(count: number): number {

@@ -15,6 +15,11 @@ Deno.test("Reader reads integers of both byte orders", () => {
   assert.deepEqual(reader.rest(), Uint8Array.of(14, 15, 16));
   assert.equal(new Reader(BYTES, "a toy").u64le(), 0x0807060504030201n);
   assert.equal(new Reader(BYTES, "a toy").u64be(), 0x0102030405060708n);
+  const high = new Uint8Array(8).fill(0xff);
+  assert.equal(new Reader(high, "a toy").u32le(), 0xffffffff);
+  assert.equal(new Reader(high, "a toy").u32be(), 0xffffffff);
+  assert.equal(new Reader(high, "a toy").u64le(), 2n ** 64n - 1n);
+  assert.equal(new Reader(high, "a toy").u64be(), 2n ** 64n - 1n);
   reader.end();
 });
 

@@ -1,6 +1,7 @@
 // IMA lists of an attacker, and all templates: each entry forged, cut, hidden or moved is refused, and
 // only a signed PCR 10 of a strong bank counts.
 import assert from "node:assert/strict";
+import process from "node:process";
 import fc from "fast-check";
 import { CocosError } from "../../base/mod.ts";
 import { type Bank, BANKS, type BankValues } from "../banks.ts";
@@ -487,11 +488,12 @@ Deno.test("a list of 100,000 entries is appraised within 2 s", async () => {
   const list = binaryList(orders);
   const registers = quoted(orders);
   const policy = { ...POLICY, allowed: allowListOf(parseImaList(list)) };
-  const start = performance.now();
+  // Processor time: the machine that runs the tests may be busy with others.
+  const start = process.cpuUsage();
   const { verdict, entries } = await appraiseIma(list, policy, { registers });
-  const took = performance.now() - start;
+  const took = process.cpuUsage(start).user / 1000;
   console.log(`100,000 IMA entries: ${took.toFixed(0)} ms`);
   assert.deepEqual(failed(verdict), []);
   assert.equal(entries.length, 100_000);
-  assert.ok(took < 2000 * (SLOW ? 1 : 3), `${took} ms`);
+  assert.ok(took < 2000 * (SLOW ? 1 : 2), `${took} ms`);
 });

@@ -3,6 +3,7 @@
 import { CocosError } from "../../base/mod.ts";
 import { Reader } from "../reader.ts";
 import {
+  asciiText,
   FILE_HASHES,
   IMA_TEMPLATES,
   type ImaFields,
@@ -135,7 +136,7 @@ function readRecord(record: Uint8Array, index: number, base: number): ImaEntry {
   const reader = new Reader(record, "an IMA entry", { base });
   const pcr = reader.u32le();
   const templateHash = reader.bytes(SHA1_BYTES);
-  const name = ascii(reader.bytes(reader.u32le()));
+  const name = asciiText(reader.bytes(reader.u32le()));
   if (!isTemplate(name)) throw fault(base, `template ${JSON.stringify(name)} is not known`);
   let data: Uint8Array | undefined;
   if (name === "ima") {
@@ -158,7 +159,7 @@ function entryOf(
   if (pcr > 23) throw reader.fault(`register ${pcr}, 23 is the last`);
   const fields = parseTemplateData(template, reader);
   const violation = templateHash.every((byte) => byte === 0);
-  return { index, pcr, template, templateHash, data, violation, ...fields };
+  return Object.assign({ index, pcr, template, templateHash, data, violation }, fields);
 }
 
 /** Length of the line at `at` with its end; `undefined` when it is not whole yet. */
@@ -171,8 +172,8 @@ function lineLength(bytes: Uint8Array, at: number): number | undefined {
 function readLine(line: Uint8Array, index: number): ImaEntry {
   const words = splitBlanks(line.subarray(line[0] === 0x20 ? 1 : 0, -1));
   const [pcr, hash, template, ...fields] = words;
-  const number = pcr === undefined ? "" : ascii(pcr);
-  const name = template === undefined ? "" : ascii(template);
+  const number = pcr === undefined ? "" : asciiText(pcr);
+  const name = template === undefined ? "" : asciiText(template);
   if (!/^[0-9]{1,2}$/.test(number) || hash?.length !== 2 * SHA1_BYTES) {
     throw lineFault(index, "it does not start with a register and a SHA-1");
   }
@@ -210,7 +211,7 @@ function fieldBytes(field: string, word: Uint8Array, index: number): Uint8Array 
   if (field === "d-modsig" && word.length === 0) return word;
   const colon = word.lastIndexOf(0x3a);
   const digest = fromHex(word.subarray(colon + 1), index);
-  const algorithm = ascii(
+  const algorithm = asciiText(
     word.subarray(Math.max(0, word.lastIndexOf(0x3a, colon - 1) + 1), Math.max(0, colon)),
   );
   if (colon < 1 || !FILE_HASHES.has(algorithm)) {
@@ -246,12 +247,6 @@ function fromHex(word: Uint8Array, index: number): Uint8Array {
   }
   if (word.length % 2 === 1) throw lineFault(index, "hex of whole bytes is due");
   return bytes;
-}
-
-const LATIN1 = new TextDecoder("latin1");
-
-function ascii(bytes: Uint8Array): string {
-  return LATIN1.decode(bytes);
 }
 
 function join(left: Uint8Array, right: Uint8Array): Uint8Array {

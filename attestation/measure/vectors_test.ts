@@ -1,5 +1,6 @@
 // Launch digests equal to those of igvmmeasure and sev-snp-measure, case by case.
 import assert from "node:assert/strict";
+import process from "node:process";
 import { CocosError } from "../../base/mod.ts";
 import { BANKS } from "../banks.ts";
 import { ownText, ownVector, vector } from "../testdata/vectors.ts";
@@ -119,10 +120,11 @@ Deno.test("an IGVM file of 2 MB is measured within 100 ms", async () => {
   const bytes = await igvmFile("synthetic-with-ovmf.igvm (gunzip)");
   if (bytes === undefined) return;
   await measureIgvm(bytes);
-  const start = performance.now();
+  // Processor time of all threads: the machine that runs the tests may be busy with others.
+  const start = process.cpuUsage();
   await measureIgvm(bytes);
-  const took = performance.now() - start;
+  const took = process.cpuUsage(start).user / 1000;
   console.log(`IGVM of ${bytes.length} bytes: ${took.toFixed(0)} ms`);
   const allowed = Math.max(1, bytes.length / 2_000_000) * 100;
-  assert.ok(took < 3 * allowed, `${took} ms`);
+  assert.ok(took < allowed, `${took} ms`);
 });
