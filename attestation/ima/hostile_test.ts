@@ -427,6 +427,91 @@ Deno.test("parseSnapshot() reads file hashes and refuses what is none", async ()
   assert.ok(!isDigestText(`sha256:${"0".repeat(40)}`));
 });
 
+Deno.test("A-14 parseImaList() rejects lengths, names and registers that no kernel writes", () => {
+  const record = binaryList([measured("/x", "x")]);
+  const name = 4 + 20;
+  const word = (at: number, value: number) => {
+    const copy = record.slice();
+    new DataView(copy.buffer).setUint32(at, value, true);
+    return copy;
+  };
+  const line = (text: string) => new TextEncoder().encode(text);
+  const hash = "0".repeat(40);
+  const digest = `sha256:${"0".repeat(64)}`;
+  const old = { template: "ima", fields: [digest20, new Uint8Array(256).fill(0x61)] };
+  const cases: readonly (readonly [Uint8Array, RegExp])[] = [
+    [word(name, 2), /a template name of 2 bytes/],
+    [word(name, 33), /a template name of 33 bytes/],
+    [word(name, 0xffffffff), /a template name of/],
+    [word(name + 4 + 6, 512 * 1024 + 1), /template data of 524289 bytes/],
+    [word(0, 24), /register 24, 23 is the last/],
+    [word(name + 4 + 6 + 4, 5), /a digest must start|a name must end|bytes are due/],
+    [binaryList([old]), /a name that does not fit its template/],
+    [
+      binaryList([{ template: "ima-ng", fields: [digestField("sha256", digest32), line("/x")] }]),
+      /one NUL/,
+    ],
+    [
+      binaryList([{
+        template: "ima-ng",
+        fields: [digestField("sha256", digest32), line("/x\0y\0")],
+      }]),
+      /one NUL/,
+    ],
+    [
+      binaryList([{
+        template: "ima-ng",
+        fields: [digestField("sha256", digest32), nameField("x".repeat(8192))],
+      }]),
+      /too long/,
+    ],
+    [
+      binaryList([{
+        template: "ima-ngv2",
+        fields: [digestField("sha256", digest32), nameField("/x")],
+      }]),
+      /kind and algorithm/,
+    ],
+    [
+      binaryList([{
+        template: "ima-ngv2",
+        fields: [digestField("sha256", digest32, "evil"), nameField("/x")],
+      }]),
+      /kind and algorithm/,
+    ],
+    [
+      binaryList([{
+        template: "ima-ng",
+        fields: [digestField("sha257", digest32), nameField("/x")],
+      }]),
+      /kind and algorithm/,
+    ],
+    [
+      binaryList([{ template: "ima-ng", fields: [digest32, nameField("/x")] }]),
+      /start with its algorithm/,
+    ],
+    [line(`x ${hash} ima-ng ${digest} /x\n`), /does not start with a register|template name/],
+    [line(`1x ${hash} ima-ng ${digest} /x\n`), /does not start with a register/],
+    [line(`10 ${hash.slice(1)} ima-ng ${digest} /x\n`), /does not start with a register/],
+    [line(`10 ${hash} ima-xx ${digest} /x\n`), /template "ima-xx" is not known/],
+    [line(`10 ${hash} ima-ng ${digest}\n`), /1 fields/],
+    [line(`10 ${hash} ima-ng ${digest} /x y\n`), /3 fields/],
+    [line(`10 ${hash} ima-ng ${"0".repeat(64)} /x\n`), /a digest without algorithm/],
+    [line(`10 ${hash} ima-ng sha257:${"0".repeat(64)} /x\n`), /a digest without algorithm/],
+    [line(`10 ${hash} ima-ng sha256:${"g".repeat(64)} /x\n`), /hex is due/],
+    [line(`10 ${hash} ima-ng sha256:${"0".repeat(63)} /x\n`), /hex of whole bytes/],
+    [line(`10 ${hash} ima ${"0".repeat(40)} ${"x".repeat(256)}\n`), /does not fit its template/],
+    [line("1".repeat(2 * 512 * 1024 + 1025)), /an entry is too long/],
+  ];
+  for (const [bytes, why] of cases) {
+    assert.throws(() => parseImaList(bytes), (error) => {
+      assert.ok(error instanceof CocosError, String(error));
+      assert.match(error.message, why);
+      return true;
+    }, String(why));
+  }
+});
+
 Deno.test("A-14 parseImaSignature() rejects other types, versions and lengths", () => {
   assert.deepEqual(parseImaSignature(SIGNATURE).signature, Uint8Array.of(7, 8, 9));
   for (
