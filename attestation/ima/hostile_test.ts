@@ -337,6 +337,32 @@ Deno.test("A-10 appraiseIma() takes PCR 10 from signed registers only", async ()
   assert.deepEqual(await judge(binaryList(LIST), quoted(LIST, ["sha1"])), ["ima.replay"]);
 });
 
+Deno.test("A-10 appraiseIma() refuses what it cannot judge: a boot PCR or an earlier value is missing", async () => {
+  const some = new Map(quoted(LIST).get("sha256"));
+  some.delete(3);
+  assert.deepEqual(await judge(binaryList(LIST), new Map([["sha256", some]])), [
+    "ima.boot-aggregate",
+  ]);
+  const from = { entries: 4, values: new Map([["sha1" as const, new Uint8Array(20)]]) };
+  const { verdict } = await appraiseIma(new Uint8Array(), POLICY, {
+    registers: quoted(LIST),
+    from,
+  });
+  assert.deepEqual(failed(verdict), ["ima.replay"]);
+  assert.throws(() => new ImaReplay(["sha256"], "own", from), CocosError);
+});
+
+Deno.test("A-10 appraiseIma() accepts digests under every path only when the policy names them", async () => {
+  const orders = [AGGREGATE, measured("/any/where", "init")];
+  const digest = `sha256:${toHex(BANKS.sha256.hash(new TextEncoder().encode("init")))}`;
+  const allowed = makeAllowList([], { anywhere: [digest] });
+  assert.deepEqual(await judge(binaryList(orders), quoted(orders), { ...POLICY, allowed }), []);
+  const none = makeAllowList([["/init", digest]]);
+  assert.deepEqual(await judge(binaryList(orders), quoted(orders), { ...POLICY, allowed: none }), [
+    "ima.files",
+  ]);
+});
+
 Deno.test("A-10 appraiseIma() looks only at the quoted part when the tail is ignored", async () => {
   const longer = binaryList([...LIST, EVIL]);
   const { verdict, entries } = await appraiseIma(longer, { ...POLICY, tail: "ignore" }, {
@@ -517,7 +543,8 @@ Deno.test("A-14 parseImaSignature() rejects other types, versions and lengths", 
   for (
     const bad of [
       [1, 2],
-      [3, 1],
+      [3, 1, 4, 1, 2, 3, 4, 0, 1, 7],
+      [5, 2, 4, 1, 2, 3, 4, 0, 1, 7],
       [3, 2, 4, 1, 2, 3, 4, 0, 4, 7],
       [3, 2, 4, 1, 2, 3, 4, 0, 1, 7, 8],
       [],
