@@ -378,3 +378,12 @@ export async function* uploadOf<T>(
     yield make(new Uint8Array(data.subarray(at, at + 1_000)));
   }
 }
+
+/** Resolves when a file whose path has this in it appears below a folder. Ask before causing it. */
+export function appears(folder: string, part: string): Promise<void> {
+  const watcher = Deno.watchFs(folder, { recursive: true });
+  return (async () => {
+    using _ = watcher;
+    for await (const { paths } of watcher) if (paths.some((path) => path.includes(part))) return;
+  })();
+}

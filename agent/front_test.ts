@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { CocosError, Status } from "../base/mod.ts";
 import { type AgentService, ROLES, type RpcClient } from "../proto/mod.ts";
-import { finished, uploadOf } from "./_fakes.ts";
+import { appears, finished, uploadOf } from "./_fakes.ts";
 import { Scene } from "./_scene.ts";
 import { bytes, type Party, party, type Run, runOf } from "./_parties.ts";
 import { zipOf } from "./_zip.ts";
@@ -320,6 +320,7 @@ Deno.test("G-5 an upload begun in one computation ends with it, and reaches no o
   await using at = await accepted(run);
   await algo(at.client);
   const chunk = (text: string) => ({ dataset: bytes(text) });
+  const before = at.scene.agent.agent.current();
   const upload = held(chunk("01234"), chunk("56789"));
   const call = at.client.data(upload.messages, { metadata: owner.sign(ROLES.data) });
   const ended = assert.rejects(call);
@@ -330,6 +331,13 @@ Deno.test("G-5 an upload begun in one computation ends with it, and reaches no o
   at.scene.server.manifest(run);
   await at.scene.server.until("runRes 1 ");
   upload.go();
+  // What was checked before the stop can't be committed after it either.
+  assert.throws(
+    () => at.scene.agent.agent.commitDataset(before, () => assert.fail(), {} as never),
+    {
+      message: "the computation was stopped",
+    },
+  );
   at.scene.server.askState();
   assert.equal(await at.scene.server.until("stateRes"), "stateRes 7 ReceivingAlgorithm");
   assert.deepEqual(at.scene.files(), ["/journal.json"]);
@@ -406,20 +414,22 @@ Deno.test("G-15 a client that dies during its upload leaves the item expected an
   await algo(at.client);
   for (let chunks = 1; chunks <= 4; chunks++) {
     const gone = new AbortController();
+    const begun = appears(at.scene.work, "incoming");
     const dying = async function* () {
       for (let i = 0; i < chunks; i++) {
         yield { dataset: new Uint8Array(content.slice(i * 1000, (i + 1) * 1000)) };
       }
+      await begun;
       gone.abort();
     };
     await assert.rejects(
       at.client.data(dying(), { metadata: owner.sign(ROLES.data), signal: gone.signal }),
     );
     await at.scene.server.until(/Method Data took .* with error/);
+    assert.deepEqual(at.scene.files(), ["/job/algo", "/journal.json"]);
   }
   await data(at.client, content);
   await at.scene.server.until("event ConsumingResults/Ready");
-  assert.ok(!at.scene.files().some((name) => name.includes("incoming")));
 });
 
 Deno.test("F-2 F-3 an archive is unpacked beside the other datasets, or refused whole", async () => {

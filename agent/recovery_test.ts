@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type AgentService, ROLES, type RpcClient } from "../proto/mod.ts";
 import {
+  appears,
   type Behaviour,
   type Connection,
   FakeManagement,
@@ -150,11 +151,13 @@ Deno.test("C-1 kill -9 at every step of a computation: it goes on from whole inp
   await resumed("ReceivingAlgorithm");
   {
     await using client = lives.agent.client();
+    const begun = appears(`${lives.folder}/work`, "incoming");
     const upload = half([{ algorithm: algorithm.slice(0, 1_000) }]);
     const broken = assert.rejects(
       client.algo(upload.stream, { metadata: owner.sign(ROLES.algorithm) }),
     );
     await upload.reached;
+    await begun;
     await resumed("ReceivingAlgorithm");
     await broken;
     assert.deepEqual(lives.files(), ["/journal.json"]);
@@ -167,11 +170,13 @@ Deno.test("C-1 kill -9 at every step of a computation: it goes on from whole inp
   {
     await using client = lives.agent.client();
     await data(client, archive, "true");
+    const begun = appears(`${lives.folder}/work`, "incoming");
     const upload = half([{ dataset: plain.slice(0, 1_000) }]);
     const broken = assert.rejects(
       client.data(upload.stream, { metadata: owner.sign(ROLES.data) }),
     );
     await upload.reached;
+    await begun;
     await resumed("ReceivingData");
     await broken;
     const kept = ["/job/algo", "/job/datasets/d/x", "/job/datasets/y", "/journal.json"];

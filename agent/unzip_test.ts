@@ -130,6 +130,11 @@ const CORPUS: Record<string, [readonly Made[], Whole?]> = {
   "damaged stream": [[ok, { name: "a", data: "\xff\xff\xff", method: 8 }]],
   "overlap": [[ok, { name: "ok2", data: "fine", offset: 0, local: {} }]],
   "shared bytes": [[{ name: "a", data: "x".repeat(90), packed: 130, size: 130 }, { name: "b" }]],
+  // The bytes of `a` are a whole local header and content of `b`, and the directory points at both.
+  "overlap of a file and a header in it": [[
+    { name: "a", data: zipOf([{ name: "b", data: "hi" }]).slice(0, 33) },
+    { name: "b", data: "hi", offset: 31 },
+  ]],
   "offset past the end": [[ok, { name: "a", offset: 1 << 20 }]],
   "zip64 lie": [[ok, { name: "a", size: 0xffffffff, extra: ZIP64 }]],
   "second name": [[ok, {
