@@ -53,6 +53,21 @@ Deno.test("runner runs a script that reads its datasets, takes arguments and wri
   if (AS_ROOT) assert.ok(usage.peakBytes > 0 && usage.cpuMs > 0, JSON.stringify(usage));
 });
 
+Deno.test("runner passes arguments as they are: words of bubblewrap, of a shell, of Deno", async () => {
+  // As root the launcher shows Deno to the runner at a place of its own, which nobody can name.
+  const args = ["--bind", "/", "/", "--", "$(id)", "`id`", "a\nb", "", "run", "-A", "é", "deno"];
+  const algo = '#!/bin/sh\nfor a in "$@"; do printf "[%s]" "$a"; done\n';
+  const { stdout } = await runJob({ algo, args, limits: FAST });
+  assert.equal(stdout, args.map((arg) => `[${arg}]`).join(""));
+  if (AS_ROOT) return;
+  // Deno would put flags of its own behind its path, whoever's argument that is.
+  const { finished } = await runJob({ algo, args: [Deno.execPath(), "x"], limits: FAST });
+  assert.deepEqual(
+    [finished.outcome, finished.message],
+    ["start-failed", "Cannot pass the runner's own path as an argument"],
+  );
+});
+
 Deno.test("runner runs an ELF executable", async () => {
   const end = await runJob({ algo: await Deno.readFile("/bin/true"), limits: FAST });
   assert.deepEqual([end.finished.outcome, end.finished.message], ["ok", ""]);

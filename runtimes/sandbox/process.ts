@@ -70,7 +70,7 @@ export class SandboxProcess {
       (_, fd) =>
         fd === 0 || (fd > Fd.NSSWITCH && !options.leaked?.includes(fd)) ? "ignore" : "pipe",
     ) as ("ignore" | "pipe")[];
-    this.#child = spawn(options.bwrap, sandboxArgv(spec), { stdio, env: {}, cwd: "/" });
+    this.#child = spawn(options.bwrap, unchanged(sandboxArgv(spec)), { stdio, env: {}, cwd: "/" });
     if (this.#child.pid === undefined) {
       this.released = Promise.resolve(false);
       this.ended = new Promise((resolve) => {
@@ -220,6 +220,18 @@ export class SandboxProcess {
     }
     await drained(this.#child, until);
   }
+}
+
+/**
+ * Deno 2.9's `spawn` looks for its own path among the arguments of any program and puts flags of its
+ * own behind it, `-A` among them: no argument may start with that path.
+ */
+function unchanged(argv: string[]): string[] {
+  const own = Deno.execPath();
+  if (argv.some((argument) => argument.startsWith(own))) {
+    throw new CocosError("not-supported", "Cannot pass the runner's own path as an argument");
+  }
+  return argv;
 }
 
 /** Resolves when everything the tree printed has been given to the sink. */
