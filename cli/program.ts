@@ -2,6 +2,8 @@
 // runs nothing, so the launcher can ask what a command will need before it is given any right.
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import { CocosError, messageOf, parseDuration, parseEndpoint } from "../base/mod.ts";
+import { addAttestCommands } from "./attest/commands.ts";
+import type { AttestInvocation } from "./attest/invocation.ts";
 import info from "./deno.json" with { type: "json" };
 
 /** Kinds of key pair `keys` makes. */
@@ -25,6 +27,7 @@ export interface Globals {
 
 /** One parsed command with its arguments. */
 export type Invocation =
+  | AttestInvocation
   | { readonly command: "help"; readonly text: string }
   | { readonly command: "version" }
   | { readonly command: "completion"; readonly shell: typeof SHELLS[number] }
@@ -96,8 +99,9 @@ export function parse(argv: readonly string[]): Parsed {
     writeOut: (text: string) => printed += text,
     writeErr: (text: string) => printed += text,
   };
-  for (const command of [program, ...program.commands]) {
-    command.exitOverride().configureOutput(output);
+  const every = program.commands.flatMap((command) => [command, ...command.commands]);
+  for (const command of [program, ...every]) {
+    command.exitOverride().configureOutput(output).helpCommand(false);
   }
   const globals = () => {
     const { json = false, verbose = false, compat = false } = program.opts();
@@ -111,7 +115,7 @@ export function parse(argv: readonly string[]): Parsed {
       if (thrown.code === "commander.version") return { command: "version", globals: globals() };
       return { command: "help", text: printed, globals: globals() };
     }
-    const word = argv.find((each) => program.commands.some((command) => command.name() === each));
+    const word = wordsOf(program, argv);
     throw new CocosError("invalid-argument", thrown.message.replace(/^error: /, ""), {
       cause: thrown,
       hint: word === undefined
@@ -120,6 +124,18 @@ export function parse(argv: readonly string[]): Parsed {
     });
   }
   return { ...found ?? { command: "help", text: program.helpInformation() }, globals: globals() };
+}
+
+/** The command, with its subcommand, that the arguments name. */
+function wordsOf(program: Command, argv: readonly string[]): string | undefined {
+  const named = (command: Command, word: string) =>
+    command.name() === word || command.aliases().includes(word);
+  const first = argv.findIndex((word) => program.commands.some((each) => named(each, word)));
+  if (first < 0) return undefined;
+  const [word, next] = argv.slice(first) as [string, string | undefined];
+  const subcommands = program.commands.find((each) => named(each, word))?.commands ?? [];
+  const known = next !== undefined && subcommands.some((each) => named(each, next));
+  return known ? `${word} ${next}` : word;
 }
 
 /** Drops absent options, so that the result fits exact optional properties. */
@@ -155,7 +171,9 @@ const key = () => new Argument("<private-key>", "private key file (PEM)").argPar
 /** The tree of commands; `take` gets the invocation when one has been parsed. */
 export function build(take: (invocation: Invocation) => void): Command {
   const program = new Command("cocos")
-    .description("Uploads to, and fetches from, confidential VMs; creates and removes them.")
+    .description(
+      "Uploads to, and fetches from, confidential VMs; creates, removes and appraises them.",
+    )
     .version(VERSION, "-V, --version", "print the version")
     .option("--json", "print one JSON object on stdout instead of text")
     .option("-v, --verbose", "show the causes of errors")
@@ -269,6 +287,8 @@ export function build(take: (invocation: Invocation) => void): Command {
     .action((path, { manifest = false, base64 = false }) =>
       take({ command: "checksum", path, manifest, base64 })
     );
+
+  addAttestCommands(program, take);
 
   program.command("cvms")
     .description("run a computation management server for tests (cocos-computations cvms)")

@@ -1,7 +1,9 @@
-// launch: --ignore-env --allow-env=AGENT_GRPC_URL,AGENT_GRPC_TIMEOUT,AGENT_GRPC_CLIENT_CERT,AGENT_GRPC_CLIENT_KEY,AGENT_GRPC_SERVER_CA_CERTS,AGENT_GRPC_ATTESTED_TLS,MANAGER_GRPC_URL,MANAGER_GRPC_TIMEOUT,MANAGER_GRPC_CLIENT_CERT,MANAGER_GRPC_CLIENT_KEY,MANAGER_GRPC_SERVER_CA_CERTS --allow-run=getent
+// launch: --ignore-env --allow-env=AGENT_GRPC_URL,AGENT_GRPC_TIMEOUT,AGENT_GRPC_CLIENT_CERT,AGENT_GRPC_CLIENT_KEY,AGENT_GRPC_SERVER_CA_CERTS,AGENT_GRPC_ATTESTED_TLS,MANAGER_GRPC_URL,MANAGER_GRPC_TIMEOUT,MANAGER_GRPC_CLIENT_CERT,MANAGER_GRPC_CLIENT_KEY,MANAGER_GRPC_SERVER_CA_CERTS,COCOS_AMD_KDS_URL,COCOS_INTEL_PCS_URL,COCOS_INTEL_ROOT_CRL_URL,COCOS_GOOGLE_STORAGE_URL,HOME --allow-run=getent
 // Prints the rights one command needs, one flag a line: the files its arguments name and the one
 // peer its variables name. A usage mistake prints nothing; the program then reports it, rightless.
 import { CocosError, type Endpoint, formatEndpoint, type Source } from "../base/mod.ts";
+import { isAttest } from "./attest/invocation.ts";
+import { needsOf } from "./attest/needs.ts";
 import { partOf } from "./draft.ts";
 import { keyPaths } from "./keys.ts";
 import { parse, type Parsed } from "./program.ts";
@@ -19,7 +21,16 @@ export type Resolve = (host: string) => readonly string[];
 export function rights(parsed: Parsed, env: Source, resolve: Resolve): string[] {
   const read: string[] = [];
   const write: string[] = [];
+  const net: string[] = [];
   let peer: PeerSettings | undefined;
+  if (isAttest(parsed)) {
+    const needs = needsOf(parsed, env);
+    read.push(...needs.read);
+    write.push(...needs.write);
+    net.push(...needs.net);
+    if (needs.agent) peer = readSettings("agent", env);
+    return flagsOf(read, write, net, peer, resolve);
+  }
   switch (parsed.command) {
     case "keys": {
       const { private: secret, public: shared } = keyPaths(parsed.directory);
@@ -67,11 +78,22 @@ export function rights(parsed: Parsed, env: Source, resolve: Resolve): string[] 
     case "cvms":
       break;
   }
-  if (peer !== undefined) read.push(...filesOf(peer));
+  return flagsOf(read, write, net, peer, resolve);
+}
+
+function flagsOf(
+  read: readonly string[],
+  write: readonly string[],
+  net: readonly string[],
+  peer: PeerSettings | undefined,
+  resolve: Resolve,
+): string[] {
+  const peerFiles = peer === undefined ? [] : filesOf(peer);
+  const peerHosts = peer === undefined ? [] : hostsOf(peer.target, resolve);
   return [
-    ...flag("read", [...read, ...write]),
+    ...flag("read", [...read, ...peerFiles, ...write]),
     ...flag("write", write),
-    ...flag("net", peer === undefined ? [] : hostsOf(peer.target, resolve)),
+    ...flag("net", [...net, ...peerHosts]),
   ];
 }
 

@@ -2,6 +2,8 @@
 // stays quick.
 import { asCocosError, CocosError, Exit, type Source } from "../base/mod.ts";
 import { causes } from "./advice.ts";
+import { attest, ATTEST_PREFIX, talksToAgent } from "./attest/attest.ts";
+import { isAttest } from "./attest/invocation.ts";
 import type { Context } from "./context.ts";
 import { parse, type Parsed, VERSION } from "./program.ts";
 import { type Peer, readSettings } from "./settings.ts";
@@ -18,6 +20,7 @@ export interface RunOptions {
 
 /** What an error line of each command begins with, the Go CLI's texts. */
 const PREFIX: Partial<Record<Parsed["command"], string>> = {
+  ...ATTEST_PREFIX,
   algo: "Failed to upload algorithm due to error: ",
   data: "Failed to upload dataset due to error: ",
   result: "Error retrieving computation result: ",
@@ -52,13 +55,12 @@ export async function run({ argv, env, signal, terminal }: RunOptions): Promise<
   try {
     const work = dispatch(parsed, { terminal: output, env, signal });
     try {
-      await Promise.race([work, aborted.promise]);
+      return await Promise.race([work, aborted.promise]) ?? Exit.OK;
     } catch (error) {
       // Drafts are dropped by the work itself; it ends soon, because its calls are cancelled.
       if (signal.aborted) await Promise.race([work.catch(() => {}), settled(CLEAN_UP_MS)]);
       throw error;
     }
-    return Exit.OK;
   } catch (error) {
     if (signal.aborted) return fail(output, interrupted(), "", false);
     const prefix = PREFIX[parsed.command] ?? "cocos: ";
@@ -81,11 +83,13 @@ function interrupted(): CocosError {
   return new CocosError("cancelled", "Operation aborted by user!");
 }
 
-async function dispatch(parsed: Parsed, context: Context): Promise<void> {
+/** Runs the command; a result is an exit code that no error explains. */
+async function dispatch(parsed: Parsed, context: Context): Promise<Exit | void> {
   const { terminal } = context;
   // Wrong variables come first: the rights of everything else follow from them.
-  const peer = PEER[parsed.command];
+  const peer = isAttest(parsed) && talksToAgent(parsed) ? "agent" : PEER[parsed.command];
   if (peer !== undefined) readSettings(peer, context.env);
+  if (isAttest(parsed)) return await attest(parsed, context, parsed.globals.compat);
   switch (parsed.command) {
     case "help":
       return terminal.data(parsed.text.trimEnd(), { help: parsed.text });

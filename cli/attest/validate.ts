@@ -1,0 +1,321 @@
+// `cocos attestation validate` and `cocos verify`: one appraisal of one bundle, printed as the list of
+// its checks. Evidence and collateral are hostile; the policy comes from the person.
+import { CocosError, Exit, messageOf } from "../../base/mod.ts";
+import {
+  appraiseBundle,
+  type Bundle,
+  type Collateral,
+  decodeAttestation,
+  type Evidence,
+  firstFailure,
+  formatAttestationText,
+  formatBundle,
+  formatPolicy,
+  parseAttestationText,
+  parseBundle,
+  parseCertificate,
+  parsePolicy,
+  parseReport,
+  type Policy,
+  REPORT_BYTES,
+  type Session,
+  sha,
+  splitExtended,
+  type TpmAttestation,
+  type Verdict,
+  verdictEat,
+  verdictJson,
+  verdictText,
+} from "../../attestation/mod.ts";
+import type { Context } from "../context.ts";
+import { fetchSnp, lineOf } from "./amd.ts";
+import { Cache } from "./cache.ts";
+import { Source } from "./collateral.ts";
+import { MAX_EVIDENCE_BYTES, MAX_TEXT_BYTES, readBytes, readText } from "./files.ts";
+import { orderOf } from "./flag_policy.ts";
+import { fetchTdx } from "./intel.ts";
+import type { AttestInvocation, Mode, ValidateFlags } from "./invocation.ts";
+import { reportFromJson } from "./report_json.ts";
+import { cacheFolder, readServers } from "./servers.ts";
+import { writeFile } from "./write.ts";
+import { hexBytes, hexFlag, timeFlag, usage } from "./values.ts";
+
+const MAX_IMA_BYTES = 256 * 1024 * 1024;
+const FAILED = "attestation validation and verification failed with error: ";
+
+/** Judges an evidence file. */
+export async function validate(
+  { file, flags }: AttestInvocation & { command: "attestation validate" },
+  context: Context,
+): Promise<Exit> {
+  const { terminal } = context;
+  const order = await orderOf(flags);
+  requireFlags(order.policy, flags);
+  terminal.say("Checking attestation");
+  for (const { weight, path, message } of order.findings) {
+    if (weight !== "note") terminal.say(`${weight}: ${path}: ${message}`);
+  }
+  const given = await readEvidence(file, order.mode, order.policy, flags);
+  const session = sessionOf(order.mode, flags);
+  const source = flags.offline && context.env("HOME") === undefined
+    ? undefined
+    : sourceOf(context, flags.offline);
+  const fetched = await fetchCollateral(order.policy, given, source, context);
+  const bundle: Bundle = {
+    policy: order.policy,
+    evidence: given.evidence,
+    ...(given.attestation === undefined ? {} : { attestation: given.attestation }),
+    session,
+    collateral: {
+      ...given.collateral,
+      ...fetched,
+      ...withAuthorities(order.policy, order.authorities, { ...given.collateral, ...fetched }),
+      ...(flags.keys === undefined ? {} : { azureKeySet: await readText(flags.keys) }),
+    },
+  };
+  const verdict = await appraiseBundle(bundle);
+  if (collateralHolds(verdict)) await source?.keep();
+  if (flags.bundle !== undefined) await writeFile(flags.bundle, formatBundle(bundle), true);
+  if (verdict.ok && flags.output !== undefined && given.attestation !== undefined) {
+    await writeFile(flags.output, formatAttestationText(given.attestation), true);
+  }
+  return await conclude(verdict, bundle, flags.eat, context);
+}
+
+/** Judges a bundle, with nothing but what is inside of it. */
+export async function verify(
+  { bundle: path, policy, time, eat }: AttestInvocation & { command: "verify" },
+  context: Context,
+): Promise<Exit> {
+  const inside = parseBundle(await readText(path, MAX_TEXT_BYTES * 2));
+  const bundle: Bundle = {
+    ...inside,
+    ...(policy === undefined ? {} : { policy: parsePolicy(await readText(policy)) }),
+    session: { ...inside.session, ...(time === undefined ? {} : { now: timeFlag(time) }) },
+  };
+  const { terminal } = context;
+  terminal.say(`Judged as of ${new Date(bundle.session.now).toISOString()}`);
+  if (policy === undefined) {
+    terminal.say("The policy is the bundle's own: give --policy if you do not trust who made it.");
+  }
+  return await conclude(await appraiseBundle(bundle), bundle, eat, context);
+}
+
+async function conclude(
+  verdict: Verdict,
+  { policy, session }: Bundle,
+  eat: string | undefined,
+  { terminal }: Context,
+): Promise<Exit> {
+  if (eat !== undefined) {
+    const digest = await sha(256, new TextEncoder().encode(formatPolicy(policy)));
+    const result = verdictEat(verdict, {
+      now: session.now,
+      ...(session.nonce === undefined ? {} : { nonce: session.nonce }),
+      policyDigest: digest.toHex(),
+    });
+    await writeFile(eat, `${JSON.stringify(result, null, 2)}\n`, true);
+  }
+  terminal.data(verdictText(verdict).trimEnd(), verdictJson(verdict));
+  if (verdict.ok) {
+    terminal.success("Attestation validation and verification is successful!");
+    return Exit.OK;
+  }
+  const failed = firstFailure(verdict);
+  terminal.failure(
+    `${FAILED}${failed === undefined ? "no check was made" : `${failed.id} does not hold`}`,
+    { after: "❌" },
+  );
+  return Exit.UNTRUSTED;
+}
+
+/** Flags without which a mode would prove nothing fresh. */
+function requireFlags(policy: Policy, flags: ValidateFlags): void {
+  const missing: string[] = [];
+  const need = (name: keyof ValidateFlags, wanted: boolean) => {
+    if (wanted && flags[name] === undefined) missing.push(`"${name}"`);
+  };
+  const hardware = policy.snp ?? policy.tdx ?? policy.simulated;
+  need("report_data", hardware?.reportData === "session" && policy.tpm?.binding !== "hcl");
+  need("hcl_report", policy.tpm?.binding === "hcl");
+  need("nonce", policy.tpm?.nonce === "session" || policy.azureToken?.nonce === "session");
+  need("keys", policy.azureToken !== undefined);
+  need("event_log", policy.eventLog?.kind === "ccel");
+  need("ima", policy.ima !== undefined);
+  need("endorsement", policy.gcpEndorsement !== undefined);
+  if (missing.length > 0) {
+    throw usage(
+      `required flag(s) ${missing.join(", ")} not set`,
+      "`cocos attestation validate --help` shows the flags of each mode.",
+    );
+  }
+}
+
+function sessionOf(mode: Mode, flags: ValidateFlags): Session {
+  const reportData = hexFlag("report_data", flags.report_data, 64);
+  const hostData = mode === "simulated" ? hexFlag("host_data", flags.host_data, 32) : undefined;
+  return {
+    now: flags.time === undefined ? Date.now() : timeFlag(flags.time),
+    ...(hostData === undefined ? {} : { hostData }),
+    // With a TPM key bound by the report, the flag is what went into the report, not the result.
+    ...(reportData === undefined
+      ? {}
+      : mode === "snp-vtpm"
+      ? { teeNonce: reportData }
+      : { reportData }),
+    ...(flags.nonce === undefined ? {} : { nonce: hexBytes("nonce", flags.nonce) }),
+  };
+}
+
+/** Evidence taken from the file and the flags, ready to be judged. */
+interface Given {
+  readonly evidence: Omit<Evidence, "tpm">;
+  readonly attestation?: TpmAttestation;
+  readonly collateral: Collateral;
+}
+
+async function readEvidence(
+  file: string,
+  mode: Mode,
+  policy: Policy,
+  flags: ValidateFlags,
+): Promise<Given> {
+  const beside = {
+    ...(flags.hcl_report === undefined
+      ? {}
+      : { hclReport: await readBytes(flags.hcl_report, MAX_EVIDENCE_BYTES) }),
+    ...(flags.event_log === undefined
+      ? {}
+      : { eventLog: await readBytes(flags.event_log, MAX_EVIDENCE_BYTES) }),
+    ...(flags.ima === undefined ? {} : { ima: await readBytes(flags.ima, MAX_IMA_BYTES) }),
+    ...(flags.endorsement === undefined
+      ? {}
+      : { gcpEndorsement: await readBytes(flags.endorsement, MAX_EVIDENCE_BYTES) }),
+  };
+  switch (mode) {
+    case "snp":
+      return { evidence: { ...beside, snp: await readSnp(file) }, collateral: {} };
+    case "tdx":
+    case "simulated":
+      return {
+        evidence: { ...beside, [mode]: await readBytes(file, MAX_EVIDENCE_BYTES) },
+        collateral: {},
+      };
+    case "azure-token":
+      return { evidence: { ...beside, azureToken: (await readText(file)).trim() }, collateral: {} };
+    case "vtpm":
+    case "snp-vtpm": {
+      const read = flags.format === "textproto"
+        ? parseAttestationText(await readText(file))
+        : decodeAttestation(await readBytes(file, MAX_EVIDENCE_BYTES));
+      const { snp } = read;
+      return {
+        evidence: {
+          ...(policy.eventLog === undefined || read.eventLog.length === 0
+            ? {}
+            : { eventLog: read.eventLog }),
+          ...(read.akCertificate.length === 0 ? {} : { akCertificate: read.akCertificate }),
+          ...(snp === undefined || policy.snp === undefined ? {} : { snp: snp.report }),
+          ...beside,
+        },
+        // Azure's key is the one the HCL report names, not the one in this file.
+        attestation: policy.tpm?.binding === "hcl" ? { ...read, akPublic: new Uint8Array() } : read,
+        collateral: {
+          ...(snp === undefined ? {} : {
+            snp: present({ leaf: snp.vcek ?? snp.vlek, intermediate: snp.ask, root: snp.ark }),
+          }),
+          akCertificates: read.intermediates,
+        },
+      };
+    }
+  }
+}
+
+/** SNP evidence: a report, with or without certificate table, or its JSON form. */
+export async function readSnp(file: string, json = file.endsWith(".json")): Promise<Uint8Array> {
+  if (json) return reportFromJson(await readText(file));
+  const bytes = await readBytes(file, MAX_EVIDENCE_BYTES);
+  if (bytes.length < REPORT_BYTES) {
+    throw new CocosError(
+      "untrusted",
+      `attestation too small: got 0x${bytes.length.toString(16)} bytes, need at least 0x4a0 bytes`,
+    );
+  }
+  return bytes;
+}
+
+function present<T extends Record<string, Uint8Array | undefined>>(values: T) {
+  const entries = Object.entries(values).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as { [K in keyof T]?: Uint8Array };
+}
+
+/** The source of collateral of this run. */
+export function sourceOf(context: Context, offline: boolean): Source {
+  return new Source({
+    cache: new Cache(cacheFolder(context.env)),
+    now: () => Date.now(),
+    signal: context.signal,
+    offline,
+    say: (line) => context.terminal.say(line),
+  });
+}
+
+/** Gets what the evidence lacks. A failure is said; the check that wanted it then fails. */
+async function fetchCollateral(
+  policy: Policy,
+  { evidence, collateral }: Given,
+  source: Source | undefined,
+  context: Context,
+): Promise<Collateral> {
+  if (source === undefined) return {};
+  const servers = readServers(context.env);
+  try {
+    if (policy.snp !== undefined && evidence.snp !== undefined) {
+      const { report: bytes, table } = splitExtended(evidence.snp);
+      const report = parseReport(bytes);
+      const found = table?.vcek ?? table?.vlek ?? collateral.snp?.leaf;
+      const got = await fetchSnp(source, servers.amd, report, lineOf(report, policy.snp.products), {
+        leaf: found === undefined,
+        crl: policy.snp.revocation === "required",
+      });
+      return { snp: { ...collateral.snp, ...got } };
+    }
+    if (policy.tdx?.tcb.collateral === "required" && evidence.tdx !== undefined) {
+      return { tdx: await fetchTdx(source, servers, evidence.tdx) };
+    }
+  } catch (error) {
+    if (error instanceof CocosError && error.code === "cancelled") throw error;
+    if (!(error instanceof CocosError)) throw error;
+    context.terminal.say(messageOf(error));
+    if (error.hint !== undefined) context.terminal.say(`hint: ${error.hint}`);
+  }
+  return {};
+}
+
+/** Puts certificates of flags where the chain is built from; the policy names their roots. */
+function withAuthorities(
+  policy: Policy,
+  authorities: readonly Uint8Array[],
+  collateral: Collateral,
+): Collateral {
+  if (authorities.length === 0) return {};
+  if (policy.snp === undefined) {
+    return policy.tpm === undefined
+      ? {}
+      : { akCertificates: [...collateral.akCertificates ?? [], ...authorities] };
+  }
+  const isRoot = (der: Uint8Array) => {
+    const { issuer, subject } = parseCertificate(der);
+    return issuer.raw.toHex() === subject.raw.toHex();
+  };
+  const root = authorities.find(isRoot);
+  const intermediate = authorities.find((der) => !isRoot(der));
+  return { snp: { ...collateral.snp, ...present({ root, intermediate }) } };
+}
+
+/** Whether what was fetched proved good; only then is it kept. */
+function collateralHolds(verdict: Verdict): boolean {
+  const ids =
+    /^(?:snp\.(?:leaf|chain|validity|revocation|signature)|tdx\.(?:collateral|revocation)\b)/;
+  return verdict.checks.filter(({ id }) => ids.test(id)).every(({ ok }) => ok);
+}
