@@ -34,10 +34,10 @@ import {
 import { INSECURE_SIMULATED_ROOT, issueSimulated, simulatedPolicy } from "./simulated/mod.ts";
 import { encodeTable, TABLE_GUIDS } from "./snp/mod.ts";
 import { madeClaims } from "./forge/token.ts";
-import { ownVector, SLOW } from "./testdata/vectors.ts";
+import { mutations, ownVector } from "./testdata/vectors.ts";
 import { base64url } from "./x509/mod.ts";
 
-const MUTATIONS = SLOW ? 100_000 : 400;
+const MUTATIONS = mutations(400);
 const MAX_MS = 50;
 const MAX_BYTES = 16 * 1024 * 1024;
 

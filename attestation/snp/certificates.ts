@@ -4,7 +4,7 @@ import { CocosError } from "../../base/mod.ts";
 import {
   attribute,
   type Certificate,
-  Der,
+  crlAddress,
   Oid,
   only,
   smallInteger,
@@ -158,21 +158,10 @@ export function checkAuthority(
       throw refuse(`critical extension ${oid} is unknown`);
     }
   }
-  const point = revocationPoint(certificate);
+  const point = crlAddress(certificate) ?? "";
   if (!new RegExp(`^https://kdsintf\\.amd\\.com/v[cl]ek/v1/${line}/crl$`).test(point)) {
     throw refuse(`its revocation list is at ${JSON.stringify(point)}`);
   }
-}
-
-/** URL of the one CRL distribution point; empty text when there is none or more than one. */
-export function revocationPoint(certificate: Certificate): string {
-  const extension = certificate.extensions.get(Oid.CRL_POINTS);
-  if (extension === undefined) return "";
-  const what = "CRL distribution points";
-  const points = new Der(only(extension.value, Tag.SEQUENCE, what).content, what);
-  const point = points.enter(Tag.SEQUENCE);
-  const name = point.enter(0xa0).enter(0xa0).next(0x86);
-  return points.done ? new TextDecoder().decode(name.content) : "";
 }
 
 /** AMD writes the parts of a name in different orders, so they are compared as a set. */

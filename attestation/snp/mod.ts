@@ -19,6 +19,7 @@
 export type { SnpCollateral } from "./_chain.ts";
 export * from "./certificates.ts";
 export * from "./idblock.ts";
+export * from "./kds.ts";
 export * from "./policy.ts";
 export * from "./report.ts";
 export * from "./roots.ts";

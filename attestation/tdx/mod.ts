@@ -20,6 +20,7 @@
  */
 export * from "./collateral.ts";
 export * from "./pck.ts";
+export * from "./pcs.ts";
 export * from "./policy.ts";
 export * from "./quote.ts";
 export * from "./tcb.ts";

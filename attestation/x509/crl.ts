@@ -3,6 +3,7 @@
 import { CocosError } from "../../base/mod.ts";
 import { toHex } from "../verdict.ts";
 import {
+  type Certificate,
   type Extension,
   type Name,
   Oid,
@@ -92,6 +93,16 @@ export function parseCrl(bytes: Uint8Array, what = "a revocation list"): Revocat
     revoked,
     extensions,
   });
+}
+
+/** Address of a certificate's revocation list, if it names exactly one. */
+export function crlAddress(certificate: Certificate): string | undefined {
+  const extension = certificate.extensions.get(Oid.CRL_POINTS);
+  if (extension === undefined) return undefined;
+  const what = "CRL distribution points";
+  const points = new Der(only(extension.value, Tag.SEQUENCE, what).content, what);
+  const address = points.enter(Tag.SEQUENCE).enter(0xa0).enter(0xa0).next(0x86).content;
+  return points.done ? new TextDecoder().decode(address) : undefined;
 }
 
 /** A critical extension changes what the list means (delta, indirect, by reason): none is known here. */
