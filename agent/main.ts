@@ -60,6 +60,8 @@ async function start(config: AgentConfig): Promise<number> {
   const ended = new AbortController();
   const signals = ["SIGINT", "SIGTERM"] as const;
   const stop = () => {
+    // Launchers and terminals may deliver a signal twice.
+    if (ended.signal.aborted) return;
     telemetry.log("info", "Received signal, shutting down...");
     ended.abort();
   };
