@@ -173,6 +173,12 @@ Deno.test("measureSev() refuses launches that no hypervisor does", async () => {
   }
   const huge = new Launch();
   assert.throws(() => huge.blank("memory", "zero", 0n, 2 ** 40), CocosError);
+  assert.throws(() => huge.blank("memory", "zero", 0n, 4097), /no whole pages/);
+  assert.throws(() => huge.content("memory", "normal", 0n, new Uint8Array(4097)), /no whole pages/);
+  assert.throws(
+    () => parseFirmware(new Uint8Array(64 * 1024 * 1024 + 1)),
+    /a firmware of 67108865/,
+  );
 });
 
 Deno.test("parseFirmware() reads the table of GUIDs and refuses one that lies", () => {

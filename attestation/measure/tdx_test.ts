@@ -79,6 +79,21 @@ Deno.test("A-14 tdxSections() rejects sections that lie", () => {
   ) {
     assert.throws(() => tdxSections(parseFirmware(lying(section))), why);
   }
+  const put = (at: number, bytes: Uint8Array) => {
+    const copy = TDX.slice();
+    copy.set(bytes, 0x100 + at);
+    return copy;
+  };
+  for (
+    const [bytes, why] of [
+      [put(0, u32le(0)), /must start with TDVF/],
+      [put(4, u32le(16)), /TDX metadata is cut/],
+      [put(8, u32le(2)), /of version 1/],
+      [put(12, u32le(65)), /TDX metadata is cut/],
+    ] as const
+  ) {
+    assert.throws(() => tdxSections(parseFirmware(bytes)), why);
+  }
   const huge = lying([0, 0, 0n, 1n << 40n, 3, 0]);
   assert.throws(
     () => measureMrtd(huge),
