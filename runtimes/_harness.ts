@@ -44,7 +44,7 @@ export interface JobSpec {
   readonly pythonRuntime?: string;
   /** Ends the job when this aborts. */
   readonly signal?: AbortSignal;
-  readonly onStarted?: (event: StartedEvent) => void;
+  readonly onStarted?: (event: StartedEvent) => void | Promise<void>;
 }
 
 /** How a job ended. */
@@ -213,7 +213,7 @@ export async function runMade(id: string, spec: JobSpec): Promise<JobEnd> {
         text[event.stream] += new TextDecoder().decode(event.data);
       }
     } else if (event.type === "dropped") dropped += event.bytes;
-    else if (event.type === "started") spec.onStarted?.(event);
+    else if (event.type === "started") await spec.onStarted?.(event);
   }
   const finished = events.at(-1);
   if (finished?.type !== "finished") throw new Error(`the job has no end: ${events.length} events`);
