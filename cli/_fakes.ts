@@ -3,6 +3,8 @@
 import { CocosError, type Exit, Status } from "../base/mod.ts";
 import {
   AgentService,
+  type AttestationRequest,
+  type AttestationTokenRequest,
   type CallContext,
   implement,
   ManagerService,
@@ -32,6 +34,12 @@ export interface AgentScript {
   readonly fileSize?: string;
   /** Ends the result with this error after its pieces. */
   readonly resultError?: CocosError;
+  /** Evidence for `attestation`, cut in these pieces, and what was asked. */
+  readonly evidence?: (request: AttestationRequest) => readonly Uint8Array[];
+  /** List and PCR 10 for `iMAMeasurements`. */
+  readonly ima?: { readonly file: Uint8Array; readonly pcr10: Uint8Array };
+  /** Token for `azureAttestationToken`. */
+  readonly token?: (request: AttestationTokenRequest) => Uint8Array;
   /** Called when a result call has sent everything; the call ends when it resolves. */
   readonly beforeEnd?: (call: CallContext) => Promise<void>;
 }
@@ -100,13 +108,17 @@ export async function fakeAgent(script: AgentScript = {}, tls?: TlsServer): Prom
         await script.beforeEnd?.(call);
         if (script.resultError !== undefined) throw script.resultError;
       },
-      attestation: async function* () {
-        yield await refuse();
+      attestation: async function* (request) {
+        if (script.error !== undefined) throw script.error;
+        if (script.evidence === undefined) yield await refuse();
+        for (const file of script.evidence?.(request) ?? []) yield { file };
       },
       iMAMeasurements: async function* () {
-        yield await refuse();
+        if (script.ima === undefined) yield await refuse();
+        else yield script.ima;
       },
-      azureAttestationToken: refuse,
+      azureAttestationToken: async (request) =>
+        script.token === undefined ? await refuse() : { file: script.token(request) },
     })],
   });
   return {
@@ -166,6 +178,7 @@ export interface RunOptions {
   readonly terminal?: boolean;
   readonly color?: boolean;
   readonly signal?: AbortSignal;
+  readonly now?: number;
 }
 
 /** Runs the CLI in this process. */
@@ -182,6 +195,7 @@ export async function cocos(argv: readonly string[], options: RunOptions = {}): 
     argv,
     env: (name) => env[name],
     signal: options.signal ?? new AbortController().signal,
+    ...(options.now === undefined ? {} : { now: () => options.now as number }),
     terminal: (json) =>
       new Terminal({ out: sink("out"), err: sink("err"), json, color, columns: 60 }),
   });

@@ -9,4 +9,6 @@ export interface Context {
   readonly env: Source;
   /** Fires when the person interrupts. */
   readonly signal: AbortSignal;
+  /** The clock, milliseconds since 1970; the process's own unless a test gives another. */
+  readonly now: () => number;
 }

@@ -16,6 +16,8 @@ export interface RunOptions {
   readonly signal: AbortSignal;
   /** Makes the outputs, once it is known whether they are JSON. */
   readonly terminal: (json: boolean) => Terminal;
+  /** The clock, milliseconds since 1970; absent, the process's own. */
+  readonly now?: () => number;
 }
 
 /** What an error line of each command begins with, the Go CLI's texts. */
@@ -40,7 +42,8 @@ const PEER: Partial<Record<Parsed["command"], Peer>> = {
 };
 
 /** Runs one command; never throws. */
-export async function run({ argv, env, signal, terminal }: RunOptions): Promise<Exit> {
+export async function run(options: RunOptions): Promise<Exit> {
+  const { argv, env, signal, terminal, now = Date.now } = options;
   let parsed: Parsed;
   try {
     parsed = parse(argv);
@@ -53,7 +56,7 @@ export async function run({ argv, env, signal, terminal }: RunOptions): Promise<
   const abort = () => aborted.reject(interrupted());
   signal.addEventListener("abort", abort, { once: true });
   try {
-    const work = dispatch(parsed, { terminal: output, env, signal });
+    const work = dispatch(parsed, { terminal: output, env, signal, now });
     try {
       return await Promise.race([work, aborted.promise]) ?? Exit.OK;
     } catch (error) {

@@ -91,7 +91,7 @@ async function endorsement(
   file: string,
   json: boolean,
   root: string | undefined,
-  { env, signal, terminal }: Context,
+  { env, signal, terminal, now }: Context,
 ) {
   const report = parseReport(splitExtended(await readSnp(file, json)).report);
   const url = `${readServers(env).google}/${FOLDER}/sevsnp/${report.measurement.toHex()}.binarypb`;
@@ -110,7 +110,7 @@ async function endorsement(
     minimumSvn: 0,
     firmware: "any",
     vcpus: "any",
-  }, { now: Date.now(), measurement: report.measurement, technology: "snp" });
+  }, { now: now(), measurement: report.measurement, technology: "snp" });
   demand(verdict, "the endorsement");
   return { golden, report };
 }
@@ -145,7 +145,7 @@ export async function azure(
           nonce: "any",
           audience: "any",
         }),
-        { now: Date.now(), keySet },
+        { now: context.now(), keySet },
       ),
       "the token",
     );

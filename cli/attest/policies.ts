@@ -81,7 +81,7 @@ export async function generate(
   { file, mode, product, roots: paths, time, offline, output }: Of<"policy generate">,
   context: Context,
 ): Promise<void> {
-  const now = time === undefined ? Date.now() : timeFlag(time);
+  const now = time === undefined ? context.now() : timeFlag(time);
   const source = offline && context.env("HOME") === undefined
     ? undefined
     : sourceOf(context, offline);

@@ -56,7 +56,7 @@ export async function validate(
     if (weight !== "note") terminal.say(`${weight}: ${path}: ${message}`);
   }
   const given = await readEvidence(file, order.mode, order.policy, flags);
-  const session = sessionOf(order.mode, flags);
+  const session = sessionOf(order.mode, flags, context.now());
   const source = flags.offline && context.env("HOME") === undefined
     ? undefined
     : sourceOf(context, flags.offline);
@@ -151,11 +151,11 @@ function requireFlags(policy: Policy, flags: ValidateFlags): void {
   }
 }
 
-function sessionOf(mode: Mode, flags: ValidateFlags): Session {
+function sessionOf(mode: Mode, flags: ValidateFlags, now: number): Session {
   const reportData = hexFlag("report_data", flags.report_data, 64);
   const hostData = mode === "simulated" ? hexFlag("host_data", flags.host_data, 32) : undefined;
   return {
-    now: flags.time === undefined ? Date.now() : timeFlag(flags.time),
+    now: flags.time === undefined ? now : timeFlag(flags.time),
     ...(hostData === undefined ? {} : { hostData }),
     // With a TPM key bound by the report, the flag is what went into the report, not the result.
     ...(reportData === undefined
@@ -253,7 +253,7 @@ function present<T extends Record<string, Uint8Array | undefined>>(values: T) {
 export function sourceOf(context: Context, offline: boolean): Source {
   return new Source({
     cache: new Cache(cacheFolder(context.env)),
-    now: () => Date.now(),
+    now: context.now,
     signal: context.signal,
     offline,
     say: (line) => context.terminal.say(line),
