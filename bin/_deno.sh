@@ -52,7 +52,7 @@ fetch_packages() {
   [ -e "$stamp" ] && return 0
   (cd "$root" && "$DENO" install --frozen --quiet </dev/null >/dev/null 2>&1) ||
     fail "the locked packages could not be fetched" "try: cd $root && deno install --frozen"
-  { mkdir -p "$root/.cache" && : >"$stamp"; } 2>/dev/null || :
+  { mkdir -p "$root/.cache" && true >"$stamp"; } 2>/dev/null || true
 }
 
 # launch FOLDER [ARGUMENT ...]: becomes the process FOLDER/main.ts. Its fixed rights stand in

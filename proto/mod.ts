@@ -38,5 +38,5 @@ export * from "./gen/party_pb.ts";
 export * from "./limits.ts";
 export * from "./request.ts";
 export * from "./rpc.ts";
-export * from "./runner.ts";
+export * from "./runner/mod.ts";
 export * from "./server.ts";

@@ -10,7 +10,7 @@ import {
   readLines,
   type RunnerEvent,
   type StartedEvent,
-} from "../proto/runner.ts";
+} from "../proto/runner/mod.ts";
 
 /** Fixed, because a permission list names the socket: tests of this folder run one at a time. */
 export const BASE = "/tmp/cocos-runtimes-test";

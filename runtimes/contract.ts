@@ -1,7 +1,7 @@
 // What a runtime is: a driver says what to run and what it needs, the sandbox decides what it may
 // touch. Job files come from parties nobody trusts.
 import { CocosError } from "../base/mod.ts";
-import type { Kind, Limits, Outcome } from "../proto/runner.ts";
+import type { Kind, Limits, Outcome } from "../proto/runner/mod.ts";
 import type { Bind, Ending } from "./sandbox/mod.ts";
 
 /** A job whose directory and request have been checked. */

@@ -1,6 +1,6 @@
 // The drivers there are, by kind: a fifth is one folder and one line here.
 import { CocosError } from "../base/mod.ts";
-import type { Kind } from "../proto/runner.ts";
+import type { Kind } from "../proto/runner/mod.ts";
 import type { Runtime } from "./contract.ts";
 import { elf } from "./elf/mod.ts";
 import { python } from "./python/mod.ts";

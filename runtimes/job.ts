@@ -9,8 +9,8 @@ import type {
   RunnerEvent,
   RunRequest,
   Usage,
-} from "../proto/runner.ts";
-import { MAX_MESSAGE, MAX_OUTPUT_CHUNK } from "../proto/runner.ts";
+} from "../proto/runner/mod.ts";
+import { MAX_MESSAGE, MAX_OUTPUT_CHUNK } from "../proto/runner/mod.ts";
 import type { Command, Facilities, Job, Runtime, Verdict } from "./contract.ts";
 import { WORLD } from "./contract.ts";
 import { driverOf } from "./drivers.ts";

@@ -9,7 +9,7 @@ import {
   messageOf,
   startLogging,
 } from "../base/mod.ts";
-import type { Limits } from "../proto/runner.ts";
+import type { Limits } from "../proto/runner/mod.ts";
 import { removeSite, SITE_PREFIX, type Workshop } from "./job.ts";
 import { HELP, readOptions, type RunnerOptions } from "./options.ts";
 import { type Groups, groupsAt, insecureNoGroups, killProcesses } from "./sandbox/mod.ts";

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { encodeLine } from "../proto/runner.ts";
+import { encodeLine } from "../proto/runner/mod.ts";
 import {
   AS_ROOT,
   converse,

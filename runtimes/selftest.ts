@@ -1,7 +1,7 @@
 // Before the socket opens: does the sandbox really hold on this machine? One that lacks a primitive
 // is a refusal that names it, never a weaker sandbox (threats S-19).
 import { CocosError, messageOf } from "../base/mod.ts";
-import type { Limits } from "../proto/runner.ts";
+import type { Limits } from "../proto/runner/mod.ts";
 import { type Groups, SandboxProcess } from "./sandbox/mod.ts";
 
 /** Name of the group the test runs in; swept like any job's. */

@@ -8,7 +8,7 @@ import {
   readLines,
   type RunnerEvent,
   type RunRequest,
-} from "../proto/runner.ts";
+} from "../proto/runner/mod.ts";
 import { runJob, type Workshop } from "./job.ts";
 
 /** Most connections at one time. */

@@ -36,6 +36,12 @@ const MAY_IMPORT: Record<(typeof ROOMS)[number], readonly string[]> = {
   tests: ["base", "proto", "attestation", "channel", "hal", "examples"],
 };
 
+/**
+ * Files that are imported from another room without being its entrance: the verifier's page runs in
+ * a browser, where the rest of base, which needs Node's modules, can't be.
+ */
+const WIDER = new Set(["base/errors.ts"]);
+
 /** Longest file that is still one idea; a file that is a standard says so in its first lines. */
 const MAX_LINES = 420;
 
@@ -91,7 +97,8 @@ Deno.test("house: rooms import what they may, by mod.ts only", () => {
       const test = name.endsWith("_test.ts");
       const allowed = MAY_IMPORT[room].includes(other) ||
         (test && ["base", "proto", "channel"].includes(other));
-      if (!allowed || target !== `${other}/mod.ts`) wrong.push(`${name} imports ${target}`);
+      const entrance = /^[a-z]+\/([a-z]+\/)?mod\.ts$/.test(target) || WIDER.has(target);
+      if (!allowed || !entrance) wrong.push(`${name} imports ${target}`);
     }
   }
   assert.deepEqual(wrong, []);
@@ -151,7 +158,11 @@ Deno.test("L-2 no right is given without saying to what", async () => {
       String.raw`(all|run|read|write|env|net|ffi)(?![-=\w])|deno (run|test) -A\b`,
   );
   const wrong: string[] = [];
-  for (const name of names.filter((each) => /\.(ts|tsx|json|sh)$|^bin\/|^\.ci\//.test(each))) {
+  for (
+    const name of names.filter((each) =>
+      /\.(ts|tsx|json|sh)$|^bin\/|^\.ci\//.test(each) && !each.endsWith("_test.ts")
+    )
+  ) {
     const text = await Deno.readTextFile(new URL(name, root));
     for (const [i, line] of text.split("\n").entries()) {
       if (wide.test(line) && !/^\s*(\/\/|\*|#)/.test(line)) wrong.push(`${name}:${i + 1}`);

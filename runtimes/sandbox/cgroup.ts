@@ -1,7 +1,7 @@
 // Control groups: one for each job, made in a subtree that was handed to the runner's uid. Linux
 // Documentation/admin-guide/cgroup-v2.rst; the hybrid fallback follows cgroup-v1/memory.rst.
 import { CocosError, messageOf } from "../../base/mod.ts";
-import type { Confinement, Limits } from "../../proto/runner.ts";
+import type { Confinement, Limits } from "../../proto/runner/mod.ts";
 
 /** What a job's group counted. */
 export interface GroupUsage {

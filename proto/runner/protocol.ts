@@ -1,8 +1,8 @@
 // The runner's unix-socket protocol: one JSON object a line, one job a connection. The agent is the
 // client and the runner the server; neither trusts a line before the parsers below have seen it.
-import { bad, Reader } from "./_runner_reader.ts";
+import { bad, Reader } from "./_reader.ts";
 
-export { readLines } from "./_runner_reader.ts";
+export { readLines } from "./_reader.ts";
 
 /** Version spoken here; a runner refuses a job of another one. */
 export const RUNNER_PROTOCOL = 1;

@@ -13,7 +13,7 @@ import {
   readLines,
   type RunnerEvent,
   type RunRequest,
-} from "./runner.ts";
+} from "./mod.ts";
 
 const RUN: RunRequest = {
   type: "run",

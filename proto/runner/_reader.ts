@@ -1,6 +1,6 @@
 // Bounded reading for the runner's protocol: lines out of bytes, fields out of objects. Nothing that
 // comes in is trusted.
-import { CocosError } from "../base/mod.ts";
+import { CocosError } from "../../base/mod.ts";
 
 /**
  * Cuts a byte stream into lines without their newline, holding at most `max` bytes.
