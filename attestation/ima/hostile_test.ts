@@ -600,12 +600,14 @@ Deno.test("a list of 100,000 entries is appraised within 2 s", async () => {
   const list = binaryList(orders);
   const registers = quoted(orders);
   const policy = { ...POLICY, allowed: allowListOf(parseImaList(list)) };
-  // Processor time: the machine that runs the tests may be busy with others.
-  const start = process.cpuUsage();
+  const start = performance.now();
+  const used = process.cpuUsage();
   const { verdict, entries } = await appraiseIma(list, policy, { registers });
-  const took = process.cpuUsage(start).user / 1000;
+  const took = performance.now() - start;
+  const worked = process.cpuUsage(used).user / 1000;
   console.log(`100,000 IMA entries: ${took.toFixed(0)} ms`);
   assert.deepEqual(failed(verdict), []);
   assert.equal(entries.length, 100_000);
-  assert.ok(took < 2000 * (SLOW ? 1 : 2), `${took} ms`);
+  // On a machine that is busy with others, processor time (with the collector's threads) must do.
+  assert.ok(took < 2000 || (!SLOW && worked < 4000), `${took} ms, ${worked} ms of all threads`);
 });

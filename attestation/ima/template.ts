@@ -49,6 +49,9 @@ export const FILE_HASHES: ReadonlyMap<string, number> = new Map([
   ["sha3-512", 64],
 ]);
 
+/** `verity:streebog512:` and room. */
+const MAX_DIGEST_HEAD = 40;
+
 /** File name of an `ima` entry: 255 characters, padded by zeros when hashed. */
 const OLD_NAME_BYTES = 256;
 
@@ -125,9 +128,14 @@ const NOTHING = new Uint8Array();
 
 /** `alg:` NUL digest; with a kind, `ima:alg:` NUL digest. */
 function digestField(reader: Reader, bytes: Uint8Array, typed: boolean): FileDigest {
-  const end = bytes.subarray(0, 40).indexOf(0);
-  const head = end === -1 ? "" : asciiText(bytes.subarray(0, end));
-  if (!head.endsWith(":")) throw reader.fault("a digest must start with its algorithm");
+  let head = "";
+  let end = 0;
+  while (end < MAX_DIGEST_HEAD && end < bytes.length && bytes[end] !== 0) {
+    head += String.fromCharCode(bytes[end++] as number);
+  }
+  if (bytes[end] !== 0 || !head.endsWith(":")) {
+    throw reader.fault("a digest must start with its algorithm");
+  }
   const colon = typed ? head.indexOf(":") : -1;
   const kind = typed ? head.slice(0, colon) : "ima";
   const algorithm = head.slice(colon + 1, -1);
