@@ -46,7 +46,7 @@ export class Cache {
     }
   }
 
-  /** Keeps an answer and drops what is expired, then the oldest, until the bounds hold. */
+  /** Keeps an answer and drops what is expired, then what ends first, until the bounds hold. */
   async write(item: Item, now: number): Promise<void> {
     const text = formatItem(item);
     if (text.length > MAX_ITEM_BYTES) return;
@@ -55,30 +55,29 @@ export class Cache {
     const part = `${path}.part`;
     await Deno.remove(part).catch(() => {});
     await Deno.writeTextFile(part, text, { createNew: true, mode: 0o600 });
+    // The file's time is the item's end, so that sweeping need not read any file.
+    await Deno.utime(part, new Date(now), new Date(item.expires));
     await Deno.rename(part, path);
     await this.#sweep(now, path);
   }
 
   async #sweep(now: number, keep: string): Promise<void> {
-    const found: { path: string; size: number; age: number }[] = [];
+    const found: { path: string; size: number; expires: number }[] = [];
     for await (const { name, isFile } of Deno.readDir(this.#folder)) {
       if (!isFile || !/^[0-9a-f]{64}\.json$/.test(name)) continue;
       const path = `${this.#folder}/${name}`;
       const { size, mtime } = await Deno.lstat(path);
-      if (path === keep) found.push({ path, size, age: -Infinity });
-      else {
-        const item = await Deno.readTextFile(path).then(parseItem).catch(() => undefined);
-        if (item === undefined || item.expires <= now) await Deno.remove(path).catch(() => {});
-        else found.push({ path, size, age: now - (mtime?.getTime() ?? 0) });
-      }
+      const expires = path === keep ? Infinity : mtime?.getTime() ?? 0;
+      if (expires <= now) await Deno.remove(path).catch(() => {});
+      else found.push({ path, size, expires });
     }
-    found.sort((a, b) => b.age - a.age);
+    found.sort((a, b) => a.expires - b.expires);
     let bytes = found.reduce((sum, { size }) => sum + size, 0);
     for (let count = found.length; count > MAX_ITEMS || bytes > MAX_BYTES; count--) {
-      const oldest = found.shift();
-      if (oldest === undefined || oldest.path === keep) return;
-      bytes -= oldest.size;
-      await Deno.remove(oldest.path).catch(() => {});
+      const first = found.shift();
+      if (first === undefined || first.path === keep) return;
+      bytes -= first.size;
+      await Deno.remove(first.path).catch(() => {});
     }
   }
 

@@ -52,7 +52,7 @@ export interface Ordered {
  */
 export async function orderOf(flags: ValidateFlags): Promise<Ordered> {
   const text = flags.config === undefined ? undefined : await readText(flags.config);
-  if (text !== undefined && isOurs(text)) return ours(text, flags);
+  if (text !== undefined && isOurs(text)) return await ours(text, flags);
   const mode = flags.mode ?? "snp";
   switch (mode) {
     case "snp":
@@ -72,7 +72,7 @@ function isOurs(text: string): boolean {
 }
 
 /** A policy of our own format says which evidence is due; a mode may only agree (threat A-3). */
-function ours(text: string, flags: ValidateFlags): Ordered {
+async function ours(text: string, flags: ValidateFlags): Promise<Ordered> {
   const policy = parsePolicy(text);
   const due = sectionsOf(policy);
   const has = (name: (typeof due)[number]) => due.includes(name);
@@ -93,7 +93,8 @@ function ours(text: string, flags: ValidateFlags): Ordered {
   if (flags.mode !== undefined && flags.mode !== mode) {
     throw usage(`Cannot judge ${flags.mode} evidence: the policy demands ${mode}`);
   }
-  return { mode, policy, findings: [], authorities: [] };
+  // Certificates of flags may complete a chain; which root counts stays the policy's word.
+  return { mode, policy, findings: [], authorities: await authoritiesOf(flags) };
 }
 
 const ZEROS = (length: number) => new Uint8Array(length);
