@@ -143,6 +143,12 @@ export function acquireSettings(dump: string): string {
   ).map((line) => `${line}\n`).join("");
 }
 
+/** A fetch takes seconds to a minute; after this time it is taken for stalled. */
+const STALLED_MS = 180_000;
+
+/** How often a stalled fetch is begun. */
+const ATTEMPTS = 4;
+
 /** An apt with configuration, lists and cache of its own, under one folder. */
 export class PrivateApt {
   readonly #root: string;
@@ -160,7 +166,11 @@ export class PrivateApt {
     await Deno.writeTextFile(`${root}/sources.list`, sourcesText);
     await Deno.writeTextFile(
       `${root}/apt.conf`,
-      `${acquire}Dir::State "${root}";
+      `Acquire::Retries "5";
+Acquire::http::Timeout "30";
+Acquire::https::Timeout "30";
+Acquire::http::Pipeline-Depth "0";
+${acquire}Dir::State "${root}";
 Dir::State::lists "${root}/lists";
 Dir::State::status "${root}/status";
 Dir::Cache "${root}/cache";
@@ -183,8 +193,17 @@ APT::Sandbox::User "";
     return apt;
   }
 
-  #get(args: string[], cwd?: string): Promise<string> {
-    return run("apt-get", args, this.#options(cwd));
+  /** Runs apt-get; a mirror that stops answering in the middle is asked again. */
+  async #get(args: string[], cwd?: string): Promise<string> {
+    for (let attempt = 1;; attempt++) {
+      try {
+        return await run("apt-get", args, { ...this.#options(cwd), limitMs: STALLED_MS });
+      } catch (error) {
+        if (!(error instanceof CocosError) || error.code !== "timeout" || attempt === ATTEMPTS) {
+          throw error;
+        }
+      }
+    }
   }
 
   #options(cwd?: string) {

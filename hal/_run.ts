@@ -7,6 +7,8 @@ export interface RunOptions {
   readonly env?: Record<string, string>;
   /** Start with an empty environment. */
   readonly clearEnv?: boolean;
+  /** The program is killed after this time; none by default. */
+  readonly limitMs?: number;
   /** What the person can do when it fails. */
   readonly hint?: string;
 }
@@ -29,18 +31,19 @@ function tail(bytes: Uint8Array, lines = 8): string {
 /**
  * Runs a program to its end and answers its standard output.
  *
- * @throws {CocosError} `not-found` when the program is absent, `io` with the last lines of its
- * standard error when it fails.
+ * @throws {CocosError} `not-found` when the program is absent, `timeout` when it takes too long, `io`
+ * with the last lines of its standard error when it fails.
  */
 export async function run(
   program: string,
   args: readonly string[],
   options: RunOptions = {},
 ): Promise<string> {
-  const { hint, cwd, clearEnv = false, env = {} } = options;
+  const { hint, cwd, clearEnv = false, env = {}, limitMs } = options;
   let output: Deno.CommandOutput;
+  let late = false;
   try {
-    output = await new Deno.Command(program, {
+    const child = new Deno.Command(program, {
       args: [...args],
       stdin: "null",
       stdout: "piped",
@@ -48,13 +51,26 @@ export async function run(
       clearEnv,
       env: { LC_ALL: "C.UTF-8", ...env },
       ...(cwd === undefined ? {} : { cwd }),
-    }).output();
+    }).spawn();
+    const timer = limitMs === undefined ? undefined : setTimeout(() => {
+      late = true;
+      child.kill("SIGTERM");
+    }, limitMs);
+    output = await child.output();
+    clearTimeout(timer);
   } catch (cause) {
     if (!(cause instanceof Deno.errors.NotFound)) throw cause;
     throw new CocosError("not-found", `Cannot build the image: ${program} is not on this machine`, {
       cause,
       hint: hint ?? `Install the package that has ${program} and start again.`,
     });
+  }
+  if (late) {
+    throw new CocosError(
+      "timeout",
+      `Cannot build the image: ${program} ${args[0] ?? ""} was not done in ${limitMs} ms`,
+      hint === undefined ? {} : { hint },
+    );
   }
   if (!output.success) {
     throw new CocosError(
