@@ -13,7 +13,7 @@ export function format(schema: Schema, message: Message, indent = ""): string {
   let out = "";
   for (const spec of schema.fields.toSorted((left, right) => left.number - right.number)) {
     const value = message[spec.name];
-    if (value === undefined) continue;
+    if (value === undefined || (spec.repeated !== true && isDefault(value))) continue;
     if (value instanceof Map) {
       for (const [key, each] of sortedEntries(value as ReadonlyMap<number | string, Uint8Array>)) {
         const text = typeof key === "number" ? String(key) : quoted(new TextEncoder().encode(key));
@@ -32,6 +32,12 @@ export function format(schema: Schema, message: Message, indent = ""): string {
     }
   }
   return out;
+}
+
+/** Go leaves out what an absent field means anyway. */
+function isDefault(value: Value): boolean {
+  return value === 0 || value === 0n || value === "" ||
+    (value instanceof Uint8Array && value.length === 0);
 }
 
 function scalar(spec: FieldSpec, value: Value): string {

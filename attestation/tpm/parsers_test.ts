@@ -237,6 +237,46 @@ Deno.test("instance information survives both forms", () => {
   assert.deepEqual(parseAttestationText(formatAttestationText(whole)).instance, instance);
 });
 
+/** Evidence whose one quote has so many register values. */
+function withPcrs(count: number): Uint8Array {
+  const value = new Uint8Array(32);
+  const pcrs = new Map(Array.from({ length: count }, (_, index) => [index, value]));
+  const quote = { quote: value, signature: value, bank: "sha256", pcrs } as const;
+  return encodeAttestation({ ...decodeAttestation(GCE), quotes: [quote] });
+}
+
+Deno.test("A-14 an SNP message that fits no report is refused", () => {
+  const report = ownVector("snp/milan-v2-vcek-report.bin");
+  const base = { ...decodeAttestation(GCE), quotes: [], eventLog: new Uint8Array() };
+  const extras = new Map<string, Uint8Array>();
+  assert.throws(
+    () => encodeAttestation({ ...base, snp: { report: report.subarray(1), extras } }),
+    CocosError,
+  );
+  const text = formatAttestationText({
+    ...base,
+    snp: { report, extras, product: { name: "Milan", stepping: 1 } },
+  });
+  const changed = (from: RegExp, to: string) => () => {
+    const other = text.replace(from, to);
+    assert.notEqual(other, text);
+    return parseAttestationText(other);
+  };
+  rejects([
+    [changed(/current_build: \d+/, "current_build: 256"), /current_build does not fit 1 bytes/],
+    [changed(/name: SEV_PRODUCT_MILAN/, "name: 9"), /product 9 is not known/],
+    [
+      changed(/version: 2/, "version: 2 cpuid1eax_fms: 0x10000000"),
+      /no family, model and stepping/,
+    ],
+    [
+      changed(/version: 2/, "version: 2 cpuid1eax_fms: 0x00f00000"),
+      /no family, model and stepping/,
+    ],
+    [changed(/family_id: "/, 'family_id: "x'), /family_id has 17 bytes/],
+  ]);
+});
+
 Deno.test("A-14 decodeAttestation() rejects fields that are unknown, doubled or of a wrong form", () => {
   const field = (
     number: number,
@@ -265,6 +305,9 @@ Deno.test("A-14 decodeAttestation() rejects fields that are unknown, doubled or 
     [from(...field(8, []), ...field(9, [])), /SNP and a TDX report/],
     [from(...field(8, [])), /it has no report/],
     [from(...field(8, field(1, []))), /family_id has 0 bytes/],
+    [from(...field(2, field(3, [8, 0xff, 0xff, 0xff, 0xff, 0x1f]))), /more than 32 bits/],
+    [from(...new Array(257).fill(field(7, [1])).flat()), /too many elements/],
+    [() => decodeAttestation(withPcrs(257)), /too many entries/],
     [from(...new Array(17).fill(quote([])).flat()), /17 quotes are too many/],
     [() => decodeAttestation(new Uint8Array(4 * 1024 * 1024 + 1)), /Cannot read TPM evidence of/],
   ]);
