@@ -27,6 +27,9 @@ export interface Program {
 /** Longest wait for anything: a busy machine is slow, a hung program is a failure. */
 const LIMIT_MS = 60_000;
 
+/** How long the last words of a program may take after its end. */
+const DRAIN_MS = 5_000;
+
 /** A folder and the programs started in it. Dispose it: they end in reverse order, it is removed. */
 export class House implements AsyncDisposable {
   /** Folder under `.cache`, readable by the uids that launchers drop to. */
@@ -144,7 +147,11 @@ function watch(name: string, child: Deno.ChildProcess): Program {
   let over = false;
   const ended = child.status.then(async (status) => {
     over = true;
-    await drained;
+    // A process it left behind may hold its outputs open; the test that looks for such must get on.
+    const patience = Promise.withResolvers<void>();
+    const timer = setTimeout(patience.resolve, DRAIN_MS);
+    await Promise.race([drained, patience.promise]);
+    clearTimeout(timer);
     return status;
   });
   const until: Program["until"] = (wanted, what, limitMs = LIMIT_MS) => {

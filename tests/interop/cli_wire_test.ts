@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { createHash, createPublicKey, verify } from "node:crypto";
 import { Buffer } from "node:buffer";
 import { House } from "../_house.ts";
-import { type Answer, type Received, recordingServer, valuesOf } from "./_grpc.ts";
+import { type Answer, type Received, recordingServer, valuesOf } from "../_grpc.ts";
 
 const HEALTH = "/grpc.health.v1.Health/Check";
 const MIB = 1 << 20;

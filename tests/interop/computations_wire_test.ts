@@ -7,7 +7,7 @@ import type { ClientHttp2Stream } from "node:http2";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { cvms } from "../../proto/mod.ts";
 import { freePort, House } from "../_house.ts";
-import { Client, framed, Unframer } from "./_grpc.ts";
+import { Client, framed, Unframer } from "../_grpc.ts";
 
 const PROCESS = "/cvms.Service/Process";
 
