@@ -138,7 +138,10 @@ export interface Reply {
   readonly text: string;
 }
 
-/** A client connection; one call at a time is enough here. */
+/**
+ * A client connection; one call at a time is enough here. Dispose it before its server goes: on
+ * Deno 2.9.6 a GOAWAY after a broken-off upload aborts the process (nghttp2's own assertion).
+ */
 export class Client implements Disposable {
   readonly #session: http2.ClientHttp2Session;
 

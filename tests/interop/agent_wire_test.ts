@@ -230,6 +230,7 @@ Deno.test("wire.md §2, §4.5, §4.7 every refusal of the front door, then a who
   await management.until("event Complete/Completed");
   // O-6: afterwards there is nothing to fetch.
   assert.notEqual((await client.call(RESULT, asConsumer, [new Uint8Array()])).status, 0);
+  client[Symbol.dispose]();
   const { code } = await agent.stop();
   assert.ok(code === 0 || code === 143, `exit code ${code}`);
 });
@@ -263,6 +264,7 @@ Deno.test("G-12 (R2) malformed protobuf is refused, the agent goes on", async ()
   assert.notEqual(invalidName.status, 0);
   management.tell({ case: "agentStateReq", value: { id: "alive" } });
   assert.equal(await management.until("state alive"), "state alive ReceivingAlgorithm");
+  client[Symbol.dispose]();
   await agent.stop();
 });
 
@@ -295,6 +297,7 @@ Deno.test("G-15 a client that dies within an upload leaves the item expected and
     "",
   );
   await management.until("event ReceivingData/InProgress");
+  client[Symbol.dispose]();
   await agent.stop();
 });
 
@@ -317,6 +320,7 @@ Deno.test("M-1 R6 a second manifest changes nothing, and gets no answer but a lo
   management.tell({ case: "agentStateReq", value: { id: "s" } });
   assert.equal(await management.until("state s"), "state s ReceivingData");
   assert.deepEqual(management.said.filter((line) => line.startsWith("runRes")), ["runRes 1 "]);
+  client[Symbol.dispose]();
   await agent.stop();
 });
 
@@ -351,6 +355,7 @@ Deno.test("M-5 (wire.md §4.4) a manifest with a bad key is refused by name, and
   await assert.rejects(client.call(ALGO, asProvider, []));
   give("good");
   assert.equal(await management.until("runRes good"), "runRes good ");
+  client[Symbol.dispose]();
   await agent.stop();
 });
 
