@@ -155,6 +155,11 @@ Deno.test("qemuArgv() without OVMF has no flash drives; every interface leaves t
     MANAGER_QEMU_NO_GRAPHIC: "false",
     MANAGER_QEMU_KERNEL_CMDLINE: "debug cocos.mode=compat",
   });
+  const emulated = qemuArgv(vmSpec(template, { ...instance, accel: "tcg" }));
+  assert.equal(
+    emulated[emulated.indexOf("-append") + 1],
+    "quiet console=null debug cocos.mode=compat no_timer_check panic=1",
+  );
   const argv = qemuArgv(vmSpec(template, instance));
   assert.ok(!argv.includes("-drive"));
   assert.ok(!argv.includes("-nographic"));

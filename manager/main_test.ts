@@ -117,7 +117,9 @@ Deno.test("cocos-manager: VMs run on after SIGTERM, are taken back, go with --re
   assert.ok(second.lines.includes("Successfully restored VM state"));
   await second.client.createVm({});
   assert.ok(
-    second.lines.some((line) => line.includes("-append 'quiet console=null cocos.mode=compat'")),
+    second.lines.some((line) =>
+      line.includes("-append 'quiet console=null cocos.mode=compat no_timer_check panic=1'")
+    ),
   );
   assert.equal(await second.stop("SIGINT"), 0);
   assert.deepEqual(await bed.left(), []);
