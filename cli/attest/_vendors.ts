@@ -72,7 +72,7 @@ export const FORGED = {
 /** Path of the forged chip's certificate. */
 export const VCEK_PATH = `/vcek/v1/Milan/${
   "c1".repeat(64)
-}?blSPL=04&teeSPL=01&snpSPL=24&ucodeSPL=219`;
+}?blSPL=4&teeSPL=1&snpSPL=24&ucodeSPL=219`;
 /** Path of the forged root's list. */
 export const CRL_PATH = "/vcek/v1/Milan/crl";
 

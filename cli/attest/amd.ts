@@ -5,12 +5,14 @@ import {
   decodePem,
   decodeTcb,
   lineOfCpu,
+  lineUrls,
   MAX_CERTIFICATE_BYTES,
   MAX_CRL_BYTES,
   parseCertificate,
   parseCrl,
   type ProductLine,
   type SnpReport,
+  vcekUrl,
 } from "../../attestation/mod.ts";
 import type { Source, Wanted } from "./collateral.ts";
 
@@ -35,19 +37,11 @@ export function vcek(base: string, line: ProductLine, report: SnpReport): Wanted
       hint: "Ask the host for the certificate and put it behind the report.",
     });
   }
+  const hwid = report.chipId.subarray(0, line === "Turin" ? 8 : 64);
   const tcb = decodeTcb(report.reportedTcb, line, "REPORTED_TCB");
-  const turin = line === "Turin";
-  const chip = report.chipId.subarray(0, turin ? 8 : 64).toHex();
-  const query = [
-    ...(turin ? [`fmcSPL=${tcb.fmc}`] : []),
-    `blSPL=${tcb.bootloader}`,
-    `teeSPL=${tcb.tee}`,
-    `snpSPL=${tcb.snp}`,
-    `ucodeSPL=${tcb.microcode}`,
-  ].map((part) => part.replace(/=(\d)$/, "=0$1"));
   return {
     what: "the chip's certificate (VCEK)",
-    url: `${base}/vcek/v1/${line}/${chip}?${query.join("&")}`,
+    url: vcekUrl(line, hwid, tcb, base),
     most: MAX_CERTIFICATE_BYTES,
     freshMs: Infinity, // one chip and TCB has one certificate; AMD limits requests
     expires: (body) => parseCertificate(body).notAfter,
@@ -58,7 +52,7 @@ export function vcek(base: string, line: ProductLine, report: SnpReport): Wanted
 export function revocations(base: string, line: ProductLine, kind: "vcek" | "vlek"): Wanted {
   return {
     what: "AMD's revocation list",
-    url: `${base}/${kind}/v1/${line}/crl`,
+    url: lineUrls(line, kind, base).crl,
     most: MAX_CRL_BYTES,
     freshMs: DAY_MS,
     expires: (body) => parseCrl(body).nextUpdate,
@@ -69,7 +63,7 @@ export function revocations(base: string, line: ProductLine, kind: "vcek" | "vle
 export function chain(base: string, line: ProductLine, kind: "vcek" | "vlek"): Wanted {
   return {
     what: "AMD's certificate chain",
-    url: `${base}/${kind}/v1/${line}/cert_chain`,
+    url: lineUrls(line, kind, base).chain,
     most: MAX_CHAIN_BYTES,
     freshMs: 30 * DAY_MS,
     expires: (body) => Math.min(...chainOf(body).map((each) => parseCertificate(each).notAfter)),

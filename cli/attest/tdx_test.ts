@@ -3,7 +3,6 @@
 import assert from "node:assert/strict";
 import { cocos, inFolder } from "../_fakes.ts";
 import { nobody, type Vendor, vendor } from "./_vendors.ts";
-import { signedStatement } from "./intel.ts";
 
 const VECTORS = new URL("../../attestation/testdata/tdx/", import.meta.url);
 const quote = Deno.readFileSync(new URL("v4-b0c06f-quote.bin", VECTORS));
@@ -138,13 +137,4 @@ Deno.test("A-1 cocos attestation validate --mode tdx compares report data and ev
       assert.equal(failed[0]?.replaceAll("-", ""), id.replaceAll("-", ""), failed.join());
     }
   });
-});
-
-Deno.test("signedStatement() keeps the signed text byte by byte", () => {
-  const body = new TextEncoder().encode('{ "tcbInfo" : {"a": 1,  "b":"é"} ,"signature":"00"}');
-  const { text, signature } = signedStatement(body, "tcbInfo");
-  assert.deepEqual([text, signature], ['{"a": 1,  "b":"é"}', "00"]);
-  for (const bad of ["{}", '{"tcbInfo":1}', '{"tcbInfo":1,"signature":"0","x":1}', "\ufeff{}"]) {
-    assert.throws(() => signedStatement(new TextEncoder().encode(bad), "tcbInfo"));
-  }
 });
