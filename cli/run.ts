@@ -7,7 +7,7 @@ import { isAttest } from "./attest/invocation.ts";
 import type { Context } from "./context.ts";
 import { parse, type Parsed, VERSION } from "./program.ts";
 import { type Peer, readSettings } from "./settings.ts";
-import type { Terminal } from "./terminal.ts";
+import { printable, type Terminal } from "./terminal.ts";
 
 /** What a run needs from its process. */
 export interface RunOptions {
@@ -125,7 +125,9 @@ async function dispatch(parsed: Parsed, context: Context): Promise<Exit | void> 
 
 /** Shows an error and gives its exit code. */
 function fail(output: Terminal, error: CocosError, prefix: string, verbose: boolean): Exit {
-  output.failure(prefix + error.message, prefix === "" ? {} : { after: "❌" });
+  // Messages quote names and texts of files; none of them may steer the terminal.
+  const message = error.message.split("\n").map((line) => printable(line)).join("\n");
+  output.failure(prefix + message, prefix === "" ? {} : { after: "❌" });
   if (error.hint !== undefined) output.say(`hint: ${error.hint}`);
   const because = verbose ? causes(error.cause) : [];
   for (const line of because) output.say(`cause: ${line}`);

@@ -26,6 +26,7 @@ import {
   splitExtended,
 } from "../../attestation/mod.ts";
 import type { Context } from "../context.ts";
+import { printable } from "../terminal.ts";
 import { fetchSnp, lineOf } from "./amd.ts";
 import { MAX_EVIDENCE_BYTES, readBytes, readText } from "./files.ts";
 import { readAuthorities, rootsOf } from "./flag_policy.ts";
@@ -156,7 +157,7 @@ async function load(path: string, product?: string): Promise<Imported> {
 }
 
 function findingsText(findings: readonly Finding[]): string {
-  return findings.map(({ weight, path, message }) =>
-    `${weight}: ${path}${message === "" ? "" : `: ${message}`}`
-  ).join("\n");
+  // Names out of a file of somebody else; nothing of them may steer a terminal.
+  return findings.map(({ weight, path, message }) => printable(`${weight}: ${path}: ${message}`))
+    .join("\n");
 }

@@ -289,3 +289,23 @@ Deno.test("cocos policy azure takes a token's values and says that nothing signe
     assert.equal((await cocos([...azure, "--keys", `${dir}/keys.json`])).exit, 5);
   });
 });
+
+Deno.test("cocos policy shows names of hostile files without their control characters", async () => {
+  await inFolder(async (dir) => {
+    const hostile =
+      '{"policy": {"\\u001b[31mred\\u202e": 1}, "root_of_trust": {"product_line": "Milan"}}';
+    await Deno.writeTextFile(`${dir}/p.json`, hostile);
+    for (const verb of ["lint", "import"]) {
+      const { out, err } = await cocos(["policy", verb, `${dir}/p.json`]);
+      // deno-lint-ignore no-control-regex
+      assert.doesNotMatch(out + err, /[\x1b\u202e]/);
+      assert.match(out + err, /\\u001b\[31mred/);
+    }
+    await Deno.writeTextFile(`${dir}/p.json`, '{"cocosPolicy": 1, "\\u001b[31mred": 1}');
+    const { err } = await cocos(["policy", "lint", `${dir}/p.json`]);
+    assert.match(
+      err,
+      /^cocos: Cannot read a policy: line 1: \\u001b\[31mred is not a known name\n/,
+    );
+  });
+});

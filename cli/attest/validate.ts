@@ -28,6 +28,7 @@ import {
   verdictText,
 } from "../../attestation/mod.ts";
 import type { Context } from "../context.ts";
+import { printable } from "../terminal.ts";
 import { fetchSnp, lineOf } from "./amd.ts";
 import { Cache } from "./cache.ts";
 import { Source } from "./collateral.ts";
@@ -53,7 +54,7 @@ export async function validate(
   requireFlags(order.policy, flags);
   terminal.say("Checking attestation");
   for (const { weight, path, message } of order.findings) {
-    if (weight !== "note") terminal.say(`${weight}: ${path}: ${message}`);
+    if (weight !== "note") terminal.say(printable(`${weight}: ${path}: ${message}`));
   }
   const given = await readEvidence(file, order.mode, order.policy, flags);
   const session = sessionOf(order.mode, flags, context.now());
