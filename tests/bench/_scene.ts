@@ -105,6 +105,8 @@ async function ours({ house, owner, algorithm, datasets }: Work): Promise<Scene>
   await agent.until((line) => line.includes("gRPC server listening"), "its door");
   const startMs = performance.now() - started;
   await management.until("runRes bench ");
+  // The door may open a moment before the runner listens; nobody uploads that early.
+  await agent.until((line) => line.includes("runner ready"), "its runner");
   const pid = await pidOf("agent/main.ts", area);
   return {
     startMs,
