@@ -8,6 +8,8 @@ interface Entry {
   readonly name: string;
   readonly description: string;
   readonly flags: readonly string[];
+  /** Names of its subcommands. */
+  readonly words: readonly string[];
 }
 
 /** The completion script for a shell; it is `eval`ed or put where the shell looks. */
@@ -17,7 +19,8 @@ export function completionScript(shell: Shell): string {
   const entries: Entry[] = program.commands.map((command) => ({
     name: command.name(),
     description: command.description(),
-    flags: [...flagsOf(command), ...common],
+    flags: [...new Set([command, ...command.commands].flatMap(flagsOf)), ...common],
+    words: command.commands.map((each) => each.name()),
   }));
   switch (shell) {
     case "bash":
@@ -36,14 +39,22 @@ function flagsOf(command: Command): string[] {
 function bash(entries: readonly Entry[], common: readonly string[]): string {
   const names = entries.map(({ name }) => name).join(" ");
   return `_cocos() {
-  local word="\${COMP_WORDS[COMP_CWORD]}" flags=""
+  local word="\${COMP_WORDS[COMP_CWORD]}" flags="" words=""
   if [ "$COMP_CWORD" -eq 1 ]; then
     COMPREPLY=($(compgen -W "${names} ${common.join(" ")}" -- "$word"))
     return
   fi
   case "\${COMP_WORDS[1]}" in
-${entries.map(({ name, flags }) => `    ${name}) flags="${flags.join(" ")}" ;;`).join("\n")}
+${
+    entries.map(({ name, flags, words }) =>
+      `    ${name}) flags="${flags.join(" ")}" words="${words.join(" ")}" ;;`
+    ).join("\n")
+  }
   esac
+  if [ "$COMP_CWORD" -eq 2 ] && [ -n "$words" ]; then
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+    return
+  fi
   case "$word" in
     -*) COMPREPLY=($(compgen -W "$flags" -- "$word")) ;;
     *) COMPREPLY=($(compgen -f -- "$word")) ;;
@@ -67,8 +78,12 @@ ${entries.map(({ name, description }) => `      '${name}:${quoted(description)}'
   fi
   case "$words[2]" in
 ${
-    entries.map(({ name, flags }) =>
-      `    ${name}) [[ "$PREFIX" == -* ]] && compadd -- ${flags.join(" ")} || _files ;;`
+    entries.map(({ name, flags, words }) =>
+      `    ${name}) ${
+        words.length === 0
+          ? ""
+          : `(( CURRENT == 3 )) && { compadd -- ${words.join(" ")}; return }; `
+      }[[ "$PREFIX" == -* ]] && compadd -- ${flags.join(" ")} || _files ;;`
     ).join("\n")
   }
   esac
@@ -80,12 +95,15 @@ compdef _cocos cocos cocos-cli
 function fish(entries: readonly Entry[]): string {
   const lines: string[] = [];
   for (const program of ["cocos", "cocos-cli"]) {
-    for (const { name, description, flags } of entries) {
+    for (const { name, description, flags, words } of entries) {
       lines.push(
         `complete -c ${program} -n __fish_use_subcommand -a ${name} -d '${
           description.replaceAll("'", "")
         }'`,
       );
+      for (const word of words) {
+        lines.push(`complete -c ${program} -n '__fish_seen_subcommand_from ${name}' -a ${word}`);
+      }
       for (const flag of flags) {
         lines.push(
           `complete -c ${program} -n '__fish_seen_subcommand_from ${name}' -l ${flag.slice(2)}`,

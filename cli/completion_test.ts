@@ -8,7 +8,12 @@ Deno.test("completionScript() names every command and every long flag", () => {
     const script = completionScript(shell);
     for (const command of build(() => {}).commands) {
       assert.ok(script.includes(command.name()), `${shell}: ${command.name()}`);
-      for (const { long } of command.options) {
+      for (const subcommand of command.commands) {
+        const word = new RegExp(`${command.name()}.*\\b${subcommand.name()}\\b`);
+        assert.match(script, word, `${shell}: ${command.name()} ${subcommand.name()}`);
+      }
+      const every = [command, ...command.commands].flatMap(({ options }) => options);
+      for (const { long } of every) {
         const flag = shell === "fish" ? `-l ${long?.slice(2)}` : long ?? "";
         assert.ok(script.includes(flag), `${shell}: ${flag}`);
       }
