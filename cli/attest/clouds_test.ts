@@ -6,6 +6,7 @@ import {
   decodeBase64url,
   encodeAttestation,
   keyFingerprint,
+  parseKeySet,
   parsePublic,
   parseReport,
 } from "../../attestation/mod.ts";
@@ -96,5 +97,83 @@ Deno.test("A-8 cocos attestation validate --mode vtpm judges Google's vTPM by th
     );
     const stale = await judged(dir, [...flags, "--ak", keyFingerprint(key), "--nonce", "9008"]);
     assert.deepEqual(stale.failed, ["tpm.quote.nonce"]);
+  });
+});
+
+Deno.test("cocos judges an Azure token by keys of the person's, never by what the token names", async () => {
+  const pair = await crypto.subtle.generateKey(
+    {
+      name: "RSASSA-PKCS1-v1_5",
+      modulusLength: 2048,
+      publicExponent: Uint8Array.of(1, 0, 1),
+      hash: "SHA-256",
+    },
+    true,
+    ["sign", "verify"],
+  );
+  const { n, e } = await crypto.subtle.exportKey("jwk", pair.publicKey);
+  const keySet = JSON.stringify({ keys: [{ kty: "RSA", kid: "k1", n, e }] });
+  const [key] = await parseKeySet(keySet);
+  const part = (value: unknown) =>
+    new TextEncoder().encode(JSON.stringify(value))
+      .toBase64({ alphabet: "base64url", omitPadding: true });
+  const seconds = THEN / 1000;
+  const tee = {
+    "x-ms-attestation-type": "sevsnpvm",
+    "x-ms-compliance-status": "azure-compliant-cvm",
+    "x-ms-sevsnpvm-familyId": "01".repeat(16),
+    "x-ms-sevsnpvm-imageId": "02".repeat(16),
+    "x-ms-sevsnpvm-launchmeasurement": "03".repeat(48),
+    "x-ms-sevsnpvm-idkeydigest": "04".repeat(48),
+    "x-ms-sevsnpvm-reportid": "05".repeat(32),
+    "x-ms-sevsnpvm-hostdata": "00".repeat(32),
+    "x-ms-sevsnpvm-is-debuggable": false,
+    "x-ms-sevsnpvm-migration-allowed": false,
+    "x-ms-sevsnpvm-guestsvn": 7,
+    "x-ms-sevsnpvm-bootloader-svn": 3,
+    "x-ms-sevsnpvm-tee-svn": 0,
+    "x-ms-sevsnpvm-snpfw-svn": 8,
+    "x-ms-sevsnpvm-microcode-svn": 115,
+  };
+  const payload = {
+    iss: "https://maa.example",
+    iat: seconds,
+    nbf: seconds,
+    exp: seconds + 3600,
+    "x-ms-isolation-tee": tee,
+    "x-ms-runtime": { "client-payload": { nonce: btoa("nonce123") } },
+  };
+  const signed = `${part({ alg: "RS256", kid: "k1" })}.${part(payload)}`;
+  const signature = await crypto.subtle.sign(
+    "RSASSA-PKCS1-v1_5",
+    pair.privateKey,
+    new TextEncoder().encode(signed),
+  );
+  const token = `${signed}.${
+    new Uint8Array(signature).toBase64({ alphabet: "base64url", omitPadding: true })
+  }`;
+  await inFolder(async (dir) => {
+    await Deno.writeTextFile(`${dir}/a.bin`, token);
+    await Deno.writeTextFile(`${dir}/keys.json`, keySet);
+    const policy = {
+      cocosPolicy: 1,
+      azureToken: {
+        issuer: "https://maa.example",
+        keys: [key?.thumbprint],
+        measurement: "03".repeat(48),
+      },
+    };
+    await Deno.writeTextFile(`${dir}/p.json`, JSON.stringify(policy));
+    const flags = ["--config", `${dir}/p.json`, "--keys", `${dir}/keys.json`];
+    const nonce = ["--nonce", new TextEncoder().encode("nonce123").toHex()];
+    const good = await judged(dir, [...flags, ...nonce]);
+    assert.equal(good.exit, 0, good.out + good.err);
+    assert.deepEqual((await judged(dir, [...flags, "--nonce", "00"])).failed, ["token.nonce"]);
+    const make = ["policy", "azure", `${dir}/a.bin`, "Milan", "--keys", `${dir}/keys.json`];
+    const made = await cocos([...make, "-o", `${dir}/seed.json`], { now: THEN });
+    assert.equal(made.exit, 0, made.err);
+    assert.doesNotMatch(made.err, /weakness/);
+    await Deno.writeTextFile(`${dir}/keys.json`, '{"keys":[]}');
+    assert.ok((await judged(dir, [...flags, ...nonce])).failed.includes("token.key"));
   });
 });

@@ -378,3 +378,25 @@ Deno.test("cocos verify judges a bundle again, offline, as of its time", async (
     assert.equal((await judged(dir, verify)).exit, 2);
   });
 });
+
+Deno.test("cocos attestation validate that is interrupted while it fetches exits with 130", async () => {
+  await using kds = amd();
+  const asked = Promise.withResolvers<void>();
+  kds.answers.set(VCEK_PATH, () => {
+    asked.resolve();
+    return new Response(new ReadableStream({ pull: () => new Promise(() => {}) }));
+  });
+  await inFolder(async (dir) => {
+    const interrupt = new AbortController();
+    const running = cocos(await snpFiles(dir), {
+      env: { HOME: dir, COCOS_AMD_KDS_URL: kds.url },
+      now: NOW,
+      signal: interrupt.signal,
+    });
+    await asked.promise;
+    interrupt.abort();
+    const { exit, out, err } = await running;
+    assert.deepEqual([exit, out], [130, ""]);
+    assert.match(err, /Operation aborted by user!\n$/);
+  });
+});
