@@ -5,27 +5,27 @@ import { Management, startAgent } from "../_agent.ts";
 import { entries, freePort, House, listens, processesWith } from "../_house.ts";
 import { digest, party } from "../_parties.ts";
 
-/** What earlier runs and other people left; only what is new counts. */
-function folders(): string[] {
-  return [...entries("/run"), ...entries("/tmp")].filter((name) => name.startsWith("cocos-"));
+/** Private folders of the agent at this port and of its runner, as their command lines name them. */
+async function areasOf(port: number): Promise<string[]> {
+  const mine = await processesWith(`127.0.0.1:${port},`);
+  const pattern = /\/[\w./-]*\/cocos-(?:agent|runner)\.\w+/g;
+  const agent = new Set(mine.join(" ").match(pattern));
+  assert.ok(agent.size > 0, `no process of the agent at port ${port}`);
+  const all = await Promise.all([...agent].map((area) => processesWith(`${area}/`)));
+  return [...new Set(all.flat().join(" ").match(pattern))];
 }
 
 /** Asserts that nothing is left of programs that were started in `house`. */
 async function assertNothingLeft(
   house: House,
-  before: readonly string[],
+  areas: readonly string[],
   ports: readonly number[],
 ): Promise<void> {
-  assert.deepEqual(await processesWith(house.folder), []);
-  const now = folders().filter((name) => !before.includes(name));
-  assert.deepEqual(now, []);
-  // Every process of an agent has its private area's name in its command line.
-  assert.deepEqual(
-    (await processesWith("/cocos-agent.")).filter((line) =>
-      ports.some((port) => line.includes(`:${port}`))
-    ),
-    [],
-  );
+  for (const text of [house.folder, ...areas]) assert.deepEqual(await processesWith(text), []);
+  for (const area of areas) {
+    const cut = area.lastIndexOf("/");
+    assert.ok(!entries(area.slice(0, cut)).includes(area.slice(cut + 1)), `${area} is left`);
+  }
   for (const port of ports) assert.equal(await listens(port), false, `port ${port}`);
 }
 
@@ -64,15 +64,17 @@ async function start(house: House, computation: Record<string, unknown>) {
     assert.ok(stderr.includes(text), `cocos ${args.join(" ")}\n${stderr}`);
     assert.equal(code, exit, stderr);
   };
+  const areas = await areasOf(port);
+  /** Ends both, and asserts that nothing of them is left. */
   const stop = async () => {
     await agent.stop();
     assert.equal((await server.stop()).code, 0);
+    await assertNothingLeft(house, areas, [managementPort, port]);
   };
-  return { server, agent, event, does, fails, stop, ports: [managementPort, port] };
+  return { server, agent, event, does, fails, stop };
 }
 
 Deno.test("e2e: a shell script on a file and a directory, keys of all kinds, two consumers (O-3, G-4)", async () => {
-  const before = folders();
   await using house = await House.open("loopback");
   const provider = await party(house, "provider", "rsa");
   const hospital = await party(house, "hospital", "ecdsa");
@@ -142,11 +144,9 @@ echo to nobody
   assert.deepEqual(entries(house.folder).filter((name) => /early|no\.zip/.test(name)), []);
 
   await run.stop();
-  await assertNothingLeft(house, before, run.ports);
 });
 
 Deno.test("e2e: Python on a dataset, through the seed's test server", async () => {
-  const before = folders();
   await using house = await House.open("loopback");
   const owner = await party(house, "owner", "ecdsa");
   const program = await house.write(
@@ -189,13 +189,13 @@ json.dump({"mean": sum(rows) / len(rows), "args": sys.argv[1:]}, open("results/m
     args: ["-v", "a b"],
   });
   await server.until((line) => line.includes('"Complete"'), "complete");
+  const areas = await areasOf(port);
   await agent.stop();
   assert.equal((await server.stop()).code, 0);
-  await assertNothingLeft(house, before, [managementPort, port]);
+  await assertNothingLeft(house, areas, [managementPort, port]);
 });
 
 Deno.test("e2e: a program that fails says so to its consumer, and no partial result leaves (O-7)", async () => {
-  const before = folders();
   await using house = await House.open("loopback");
   const owner = await party(house, "owner", "ed25519");
   const program = await house.write("fail.sh", "#!/bin/sh\necho half >results/half.txt\nexit 3\n");
@@ -216,11 +216,9 @@ Deno.test("e2e: a program that fails says so to its consumer, and no partial res
   );
   assert.deepEqual(entries(house.folder).filter((name) => name.startsWith("half")), []);
   await run.stop();
-  await assertNothingLeft(house, before, run.ports);
 });
 
 Deno.test("e2e: stopped in the middle of a run, the agent does the next computation (M-10, S-9)", async () => {
-  const before = folders();
   await using house = await House.open("loopback");
   await using management = await Management.start();
   const owner = await party(house, "owner", "ecdsa");
@@ -265,8 +263,9 @@ Deno.test("e2e: stopped in the middle of a run, the agent does the next computat
   await cocos("result", owner.privateFile, "second.zip", "--extract", "second");
   assert.equal(await Deno.readTextFile(house.path("second/word")), "done\n");
   await management.until("event Complete/Completed");
+  const areas = await areasOf(port);
   await agent.stop();
-  await assertNothingLeft(house, before, [port]);
+  await assertNothingLeft(house, areas, [port]);
 });
 
 /** The body of a PEM block. */
