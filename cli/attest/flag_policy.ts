@@ -300,12 +300,26 @@ export async function readAuthorities(paths: readonly string[]): Promise<readonl
 
 /** Digests (SHA-384 of SubjectPublicKeyInfo) of the certificates that issued themselves. */
 export async function rootsOf(authorities: readonly Uint8Array[]): Promise<string[]> {
-  const found = authorities.map((der) => parseCertificate(der))
-    .filter(({ issuer, subject }) => issuer.raw.toHex() === subject.raw.toHex());
+  const found = authorities.filter(isRoot).map((der) => parseCertificate(der));
   if (authorities.length > 0 && found.length === 0) {
     throw usage("Cannot trust these certificates: none of them is a root");
   }
   return await Promise.all(found.map(async ({ key }) => (await sha(384, key.spki)).toHex()));
+}
+
+/** Root and intermediate among certificates, in whatever order they came. */
+export function chainParts(
+  authorities: readonly Uint8Array[],
+): { root: Uint8Array | undefined; intermediate: Uint8Array | undefined } {
+  return {
+    root: authorities.find(isRoot),
+    intermediate: authorities.find((der) => !isRoot(der)),
+  };
+}
+
+function isRoot(der: Uint8Array): boolean {
+  const { issuer, subject } = parseCertificate(der);
+  return issuer.raw.toHex() === subject.raw.toHex();
 }
 
 function unsaid(name: string) {

@@ -29,7 +29,7 @@ import type { Context } from "../context.ts";
 import { printable } from "../terminal.ts";
 import { fetchSnp, lineOf } from "./amd.ts";
 import { MAX_EVIDENCE_BYTES, readBytes, readText } from "./files.ts";
-import { readAuthorities, rootsOf } from "./flag_policy.ts";
+import { chainParts, readAuthorities, rootsOf } from "./flag_policy.ts";
 import { fetchTdx } from "./intel.ts";
 import type { AttestInvocation } from "./invocation.ts";
 import { readServers } from "./servers.ts";
@@ -104,9 +104,7 @@ export async function generate(
   const got = source === undefined
     ? {}
     : await fetchSnp(source, servers.amd, report, line, { leaf, crl: true });
-  const root = authorities.at(-1);
-  const intermediate = authorities.length > 1 ? authorities[0] : undefined;
-  const collateral = { ...got, ...(root === undefined ? {} : { root, intermediate }) };
+  const collateral = { ...got, ...chainParts(authorities) };
   const snp = await generateSnp(evidence, { now, collateral }, roots);
   await source?.keep();
   await emit({ name: "generated", snp }, output, context);

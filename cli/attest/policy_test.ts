@@ -178,7 +178,7 @@ Deno.test("cocos policy generate makes a policy that its own evidence satisfies"
   await using kds = amd();
   await inFolder(async (dir) => {
     await Deno.writeFile(`${dir}/r.bin`, FORGED.report);
-    const pem = [FORGED.intermediate, FORGED.root].map((der) => encodePem(der, "CERTIFICATE"));
+    const pem = [FORGED.root, FORGED.intermediate].map((der) => encodePem(der, "CERTIFICATE"));
     await Deno.writeTextFile(`${dir}/ca.pem`, pem.join(""));
     const options = { env: { HOME: dir, COCOS_AMD_KDS_URL: kds.url }, now: NOW };
     const generate = ["policy", "generate", `${dir}/r.bin`, "--trusted_root", `${dir}/ca.pem`];

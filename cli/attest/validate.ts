@@ -13,7 +13,6 @@ import {
   formatPolicy,
   parseAttestationText,
   parseBundle,
-  parseCertificate,
   parsePolicy,
   parseReport,
   type Policy,
@@ -33,7 +32,7 @@ import { fetchSnp, lineOf } from "./amd.ts";
 import { Cache } from "./cache.ts";
 import { Source } from "./collateral.ts";
 import { MAX_EVIDENCE_BYTES, MAX_TEXT_BYTES, readBytes, readText } from "./files.ts";
-import { orderOf } from "./flag_policy.ts";
+import { chainParts, orderOf } from "./flag_policy.ts";
 import { fetchTdx } from "./intel.ts";
 import type { AttestInvocation, Mode, ValidateFlags } from "./invocation.ts";
 import { reportFromJson } from "./report_json.ts";
@@ -305,13 +304,7 @@ function withAuthorities(
       ? {}
       : { akCertificates: [...collateral.akCertificates ?? [], ...authorities] };
   }
-  const isRoot = (der: Uint8Array) => {
-    const { issuer, subject } = parseCertificate(der);
-    return issuer.raw.toHex() === subject.raw.toHex();
-  };
-  const root = authorities.find(isRoot);
-  const intermediate = authorities.find((der) => !isRoot(der));
-  return { snp: { ...collateral.snp, ...present({ root, intermediate }) } };
+  return { snp: { ...collateral.snp, ...present(chainParts(authorities)) } };
 }
 
 /** Whether what was fetched proved good; only then is it kept. */
