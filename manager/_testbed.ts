@@ -21,6 +21,7 @@ export function pretendMachine(files: string[] = [], tee: Tee = "none"): Machine
     stateDir: "/var/lib/cocos/manager",
     searchPath: "/usr/local/bin:/usr/bin",
     tee,
+    productLine: undefined,
     root: true,
     isFile: (path) => all.has(path),
   };
@@ -54,6 +55,7 @@ export class Testbed implements AsyncDisposable {
   static async make(
     behaviour: Behaviour = "normal",
     variables: Record<string, string> = {},
+    machine: Partial<Machine> = {},
   ): Promise<Testbed> {
     const dir = await Deno.makeTempDir({ prefix: "cocos-manager-test-" });
     const first = somePort();
@@ -77,7 +79,7 @@ export class Testbed implements AsyncDisposable {
             MANAGER_STOP_GRACE: "300ms",
             ...variables,
           })[name],
-        { ...pretendMachine(), isFile: () => true, cwd: dir },
+        { ...pretendMachine(), isFile: () => true, cwd: dir, ...machine },
       ),
     );
     await bed.behave(behaviour, first, last);

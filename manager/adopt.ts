@@ -1,6 +1,7 @@
 // Finding the VMs of an earlier manager again. What is on disk is a hint; that a VM lives, and which
 // it is, says only its QEMU on our private socket, never a process id (threats N-7, N-8).
 import { CocosError, logger, messageOf } from "../base/mod.ts";
+import type { Launch } from "./launch.ts";
 import { removeAll, type StateFolder } from "./folder.ts";
 import { identify, type Identity, Qmp } from "./qmp.ts";
 import { ignoreMissing, readRecord, type VmRecord } from "./record.ts";
@@ -15,6 +16,8 @@ export interface Adopted {
   readonly port: number;
   /** End of its life, milliseconds since 1970. */
   readonly until: number | undefined;
+  /** What it was launched from, where its record says it. */
+  readonly launch: Launch | undefined;
 }
 
 /**
@@ -136,7 +139,12 @@ async function take(
       ...(record?.pid === undefined ? {} : { hint: `check with ps, then: kill ${record.pid}` }),
     });
     if (record === undefined) return undefined;
-    return { vm: RunningVm.adopted(record.id, socket, undefined), port, until: record.until };
+    return {
+      vm: RunningVm.adopted(record.id, socket, undefined),
+      port,
+      until: record.until,
+      launch: record.launch,
+    };
   }
   const name = parseVmName(identity.name);
   const record = records.get(identity.uuid);
@@ -155,5 +163,5 @@ async function take(
   }
   const until = record?.until ?? (name.until === undefined ? undefined : name.until * 1000);
   log.info("Successfully restored VM state", { cvm: vm.id, port });
-  return { vm, port, until };
+  return { vm, port, until, launch: record?.launch };
 }

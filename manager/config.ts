@@ -47,6 +47,8 @@ export interface Config {
   readonly eosVersion: string;
   readonly ovmfVersion: string;
   readonly pcrValues: string | undefined;
+  /** AMD's product line of this host, for SEV-SNP policies; `undefined` where it is not known. */
+  readonly productLine: string | undefined;
   /** Sentences to log at start: what was set and has no effect, or weakens something. */
   readonly warnings: readonly string[];
 }
@@ -284,6 +286,7 @@ function resolve(
     eosVersion: v.MANAGER_EOS_VERSION,
     ovmfVersion: v.MANAGER_QEMU_OVMF_VERSION,
     pcrValues: v.MANAGER_PCR_VALUES,
+    productLine: v.MANAGER_SNP_PRODUCT_LINE ?? machine.productLine,
     warnings,
   };
 }

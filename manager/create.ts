@@ -4,6 +4,7 @@ import type { Config } from "./config.ts";
 import { CocosError, logger } from "../base/mod.ts";
 import { commandOf, shellText } from "./argv.ts";
 import { copyNew, removeAll, type StateFolder, writeNew } from "./folder.ts";
+import { noteLaunch } from "./launch.ts";
 import type { Ports } from "./ports.ts";
 import { spawnQemu } from "./qemu.ts";
 import { RECORD_VERSION, type VmRecord, writeJson } from "./record.ts";
@@ -21,6 +22,7 @@ export const STEPS = [
   "certificates",
   "environment",
   "firmware",
+  "launch",
   "record",
   "spawn",
   "confirm",
@@ -141,6 +143,9 @@ async function withPort(
     varsFile,
     until: until === undefined ? undefined : Math.ceil(until / 1000),
   });
+  const noted = await noteLaunch(spec, config);
+  step("launch", id);
+
   const command = commandOf(spec);
   const record: VmRecord = {
     version: RECORD_VERSION,
@@ -151,6 +156,7 @@ async function withPort(
     until,
     pid: undefined,
     command,
+    launch: noted.launch,
   };
   // Written before QEMU starts: were we killed now, the next manager knows what to look for.
   await writeJson(`${dir}/vm.json`, record);
@@ -172,6 +178,7 @@ async function withPort(
   step("spawn", id);
 
   await vm.confirm();
+  await noted.unchanged(); // QEMU greets when it has loaded its guest
   step("confirm", id);
 
   const kept: VmRecord = { ...record, stage: "running", pid: child.pid };

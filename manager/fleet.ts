@@ -6,6 +6,7 @@ import { adoptVms } from "./adopt.ts";
 import type { Config } from "./config.ts";
 import { createVm, type Step } from "./create.ts";
 import { removeAll, StateFolder } from "./folder.ts";
+import type { Launch } from "./launch.ts";
 import { canBind, Ports } from "./ports.ts";
 import { recordEnd } from "./record.ts";
 import type { VmRequest } from "./request.ts";
@@ -39,6 +40,7 @@ interface Place {
   vm: RunningVm | undefined;
   cancelTtl: () => void;
   removal: Promise<void> | undefined;
+  launch: Launch | undefined;
 }
 
 /** The VMs of one state folder. */
@@ -72,9 +74,10 @@ export class Fleet implements AsyncDisposable {
     const folder = await StateFolder.open(options.config.stateDir);
     const fleet = new Fleet(options, folder);
     try {
-      for (const { vm, port, until } of await adoptVms(folder, () => fleet.#clock.now())) {
+      for (const { vm, port, until, launch } of await adoptVms(folder, () => fleet.#clock.now())) {
         fleet.#ports.hold(port);
-        fleet.#settle({ id: vm.id, port, vm, cancelTtl: () => {}, removal: undefined }, vm, until);
+        const place = { id: vm.id, port, vm, cancelTtl: () => {}, removal: undefined, launch };
+        fleet.#settle(place, vm, until);
       }
       return fleet;
     } catch (error) {
@@ -94,6 +97,11 @@ export class Fleet implements AsyncDisposable {
     return this.#places.get(id)?.vm !== undefined;
   }
 
+  /** What a running VM was launched from, where that was noted. */
+  launch(id: string): Launch | undefined {
+    return this.#places.get(id)?.launch;
+  }
+
   /**
    * Creates a VM.
    *
@@ -109,7 +117,14 @@ export class Fleet implements AsyncDisposable {
       });
     }
     const id = crypto.randomUUID();
-    const place: Place = { id, port: 0, vm: undefined, cancelTtl: () => {}, removal: undefined };
+    const place: Place = {
+      id,
+      port: 0,
+      vm: undefined,
+      cancelTtl: () => {},
+      removal: undefined,
+      launch: undefined,
+    };
     this.#places.set(id, place);
     const creation = createVm(
       {
@@ -131,6 +146,7 @@ export class Fleet implements AsyncDisposable {
     try {
       const { vm, spec, record } = await creation;
       place.port = spec.port;
+      place.launch = record.launch;
       this.#settle(place, vm, record.until);
       return { id, port: spec.port };
     } catch (error) {

@@ -43,7 +43,7 @@ export class ImageCheck {
       const info = await Deno.stat(file);
       const state = [info.ino, info.size, info.mtime?.getTime(), digest].join();
       if (this.#seen.get(file) === state) continue;
-      const actual = await sha256(file);
+      const actual = await sha256File(file);
       if (actual !== digest) {
         throw new CocosError(
           "digest-mismatch",
@@ -81,7 +81,8 @@ export class ImageCheck {
   }
 }
 
-async function sha256(file: string): Promise<string> {
+/** SHA-256 of a file in lower-case hex; it is read in pieces. */
+export async function sha256File(file: string): Promise<string> {
   const hash = createHash("sha256");
   using source = await Deno.open(file, { read: true });
   const chunk = new Uint8Array(1024 * 1024);

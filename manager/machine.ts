@@ -1,7 +1,8 @@
 // What the process can see of the machine it runs on. Deno refuses /proc, /sys and /dev to a process
 // with limited rights, so the launcher looks there and says it in MANAGER_HOST_* variables.
+import { cpus } from "node:os";
 import { CocosError, messageOf, type Source } from "../base/mod.ts";
-import type { Machine, Tee } from "./settings.ts";
+import type { Machine, PRODUCT_LINES, Tee } from "./settings.ts";
 
 /** Reads the facts from the environment and the file system; what may not be read is not there. */
 export function thisMachine(): Machine {
@@ -11,6 +12,7 @@ export function thisMachine(): Machine {
     home: new URL("..", import.meta.url).pathname.replace(/\/$/, ""),
     stateDir: defaultStateDir(root, (name) => Deno.env.get(name)),
     searchPath: Deno.env.get("PATH") ?? "",
+    productLine: productLineOf(cpus()[0]?.model ?? ""),
     tee: hostTee(Deno.env.get("MANAGER_HOST_TEE")),
     root,
     isFile: (path) => {
@@ -28,6 +30,18 @@ export function defaultStateDir(root: boolean, get: Source): string {
   if (root) return "/var/lib/cocos/manager";
   const home = get("HOME") || "/tmp";
   return `${get("XDG_STATE_HOME") || `${home}/.local/state`}/cocos/manager`;
+}
+
+/**
+ * AMD's product line of a processor's name. The last digit of an EPYC's number is its generation: 7003
+ * is Milan, 8004 and 9004 are Genoa's kin, 8005 and 9005 are Turin's; clouds put letters between.
+ */
+export function productLineOf(model: string): (typeof PRODUCT_LINES)[number] | undefined {
+  const number = /\bEPYC(?:-| | Embedded )([A-Z0-9]+)\b/i.exec(model)?.[1] ?? "";
+  if (/^7[0-9A-Z][0-9A-Z]3[A-Z]*$/.test(number)) return "Milan";
+  if (/^[89][0-9A-Z][0-9A-Z]4[A-Z]*$/.test(number)) return "Genoa";
+  if (/^[89][0-9A-Z][0-9A-Z]5[A-Z]*$/.test(number)) return "Turin";
+  return undefined;
 }
 
 function hostTee(value: string | undefined): Tee {

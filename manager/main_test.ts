@@ -195,7 +195,7 @@ Deno.test("L-2 cocos-manager asks only for files, ports and sockets of its own",
   const values = (kind: string) =>
     new Set<string>(asked.filter((each) => each.permission === kind).map((each) => each.value));
   const { stateDir } = bed.config;
-  assert.deepEqual([...values("sys")], ["uid"]);
+  assert.deepEqual([...values("sys")], ["uid", "cpus"]);
   for (const value of values("write")) assert.ok(value.startsWith(stateDir), value);
   assert.deepEqual(
     values("net"),

@@ -1,6 +1,7 @@
 // What is kept of a VM on disk, and of VMs that ended by themselves. The files may be damaged,
 // planted or of another version: a record is read field by field or not at all (threats N-8).
 import { CocosError, messageOf } from "../base/mod.ts";
+import { type Launch, parseLaunch } from "./launch.ts";
 import { isVmId } from "./spec.ts";
 
 /** Version of the file's form; another one is not read. */
@@ -23,6 +24,8 @@ export interface VmRecord {
   /** For people only; no manager ever signals it (threats N-8). */
   readonly pid: number | undefined;
   readonly command: readonly string[];
+  /** What it was launched from; absent in records of managers that did not note it. */
+  readonly launch: Launch | undefined;
 }
 
 /**
@@ -46,7 +49,7 @@ export async function readRecord(path: string, id: string, uid: number | null): 
 export function parseRecord(text: string, id: string): VmRecord {
   const json: unknown = JSON.parse(text);
   if (typeof json !== "object" || json === null) throw new TypeError("is no object");
-  const { version, id: own, port, stage, created, until, pid, command } = json as Record<
+  const { version, id: own, port, stage, created, until, pid, command, launch } = json as Record<
     string,
     unknown
   >;
@@ -62,7 +65,17 @@ export function parseRecord(text: string, id: string): VmRecord {
   if (!Array.isArray(command) || !command.every((each) => typeof each === "string")) {
     throw new TypeError("command is no list of texts");
   }
-  return Object.freeze({ version, id: own, port, stage, created, until, pid, command });
+  return Object.freeze({
+    version,
+    id: own,
+    port,
+    stage,
+    created,
+    until,
+    pid,
+    command,
+    launch: launch === undefined ? undefined : parseLaunch(launch),
+  });
 }
 
 function isWhole(value: unknown): value is number {

@@ -1,4 +1,4 @@
-// launch: --allow-env=MANAGER_*,COCOS_*,HOME,XDG_STATE_HOME,PATH --allow-read --allow-sys=uid
+// launch: --allow-env=MANAGER_*,COCOS_*,HOME,XDG_STATE_HOME,PATH --allow-read --allow-sys=uid,cpus
 // Prints the rights the manager's configuration asks for, one Deno flag a line. It runs before the
 // manager, reads settings and looks for files, and can do nothing else.
 import { CocosError, formatEndpoint } from "../base/mod.ts";

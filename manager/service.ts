@@ -5,6 +5,7 @@ import { implement, ManagerService, type ServiceImpl } from "../proto/mod.ts";
 import type { Config } from "./config.ts";
 import { type Fleet, tookLine } from "./fleet.ts";
 import { Counters, type Method } from "./http.ts";
+import { Policies } from "./policies.ts";
 import { readRequest } from "./request.ts";
 
 const log = logger("manager");
@@ -14,10 +15,11 @@ const MAX_ID = 64;
 
 /** The service over a fleet. */
 export function managerService(
-  fleet: Pick<Fleet, "create" | "remove" | "has">,
+  fleet: Pick<Fleet, "create" | "remove" | "has" | "launch">,
   config: Config,
   counters = new Counters(),
 ): ServiceImpl {
+  const policies = new Policies();
   const logged = async <T>(method: Method, what: () => string, work: () => Promise<T>) => {
     const started = performance.now();
     const done = (error?: unknown) => {
@@ -72,21 +74,13 @@ export function managerService(
       return await logged(
         "FetchAttestation",
         () => `Method FetchAttestation  for computation ${shown(id)}`,
-        () => {
+        async () => {
           if (!fleet.has(id)) {
             throw new CocosError("not-found", `computationId ${shown(id)} not found`, {
               status: Status.UNKNOWN,
             });
           }
-          if (config.tee !== "none") {
-            throw new CocosError(
-              "not-supported",
-              "error while creating attestation policy : this manager makes no policies; compute the " +
-                "expected measurements from the files with the CLI",
-            );
-          }
-          // A plain VM has nothing to attest: the Go manager's answer is an empty policy.
-          return Promise.resolve({ id, info: new Uint8Array() });
+          return { id, info: await policies.of(id, fleet.launch(id)) };
         },
       );
     },

@@ -1,7 +1,7 @@
 // The service as a client sees it, over real gRPC, with a pretended QEMU behind the fleet.
 import assert from "node:assert/strict";
 import { connect, ManagerService, type RpcClient, serve } from "../proto/mod.ts";
-import { emptyRequest, Testbed } from "./_testbed.ts";
+import { Testbed } from "./_testbed.ts";
 import type { Config } from "./config.ts";
 import { Fleet } from "./fleet.ts";
 import { managerService } from "./service.ts";
@@ -77,14 +77,4 @@ Deno.test("R7 ManagerService: an error of the host goes out without the host's p
     });
     await Deno.mkdir(`${bed.config.stateDir}/vms`);
   });
-});
-
-Deno.test("ManagerService: the policy of a confidential VM is an honest refusal", async () => {
-  await withService(async (client) => {
-    const { cvmId } = await client.createVm(emptyRequest);
-    await assert.rejects(client.attestationPolicy({ id: cvmId }), {
-      status: 12,
-      message: /^error while creating attestation policy : this manager makes no policies/,
-    });
-  }, (config) => ({ ...config, tee: "snp" }));
 });

@@ -27,12 +27,17 @@ export interface Machine {
   readonly searchPath: string;
   /** Confidential-computing technology the host offers. */
   readonly tee: Tee;
+  /** AMD's product line, where the processor's name tells it. */
+  readonly productLine: string | undefined;
   /** True where the path is a regular file. */
   readonly isFile: (path: string) => boolean;
 }
 
 /** Confidential-computing technology of a host or of a VM. */
 export type Tee = "snp" | "tdx" | "none";
+
+/** AMD's product lines with SEV-SNP, as certificates and policies name them. */
+export const PRODUCT_LINES = ["Milan", "Genoa", "Turin"] as const;
 
 /** Size text of QEMU (`2048M`, `4G`) and the bytes it means. */
 export interface Size {
@@ -284,6 +289,7 @@ export function settings(machine: Machine) {
     MANAGER_QEMU_PROBE_FILE: optional(
       file(machine, ...[`${hal}/probe.cpio`].filter(machine.isFile)),
     ),
+    MANAGER_SNP_PRODUCT_LINE: optional(oneOf(PRODUCT_LINES)),
     MANAGER_STATE_DIR: path(machine, machine.stateDir),
     MANAGER_STOP_GRACE: duration("5s"),
   };
