@@ -68,6 +68,8 @@ const WITHOUT_EFFECT: Record<string, string> = {
   MANAGER_QEMU_HOST_FWD_AGENT: "each VM gets a port of MANAGER_QEMU_HOST_FWD_RANGE",
   MANAGER_QEMU_CERTS_MOUNT: "each VM gets a private certificates folder",
   MANAGER_QEMU_ENV_MOUNT: "each VM gets a private environment folder",
+  MANAGER_ATTESTATION_POLICY_BINARY: "the manager makes attestation policies itself",
+  MANAGER_IGVMMEASURE_BINARY: "the manager measures IGVM files itself",
   COCOS_JAEGER_URL: "this version exports no traces",
   COCOS_JAEGER_TRACE_RATIO: "this version exports no traces",
 };
@@ -101,7 +103,12 @@ export function readManagerConfig(
       },
     );
   }
-  return resolve(values, source, machine, warningsOf(source, fields, names));
+  const config = resolve(values, source, machine, warningsOf(source, fields, names));
+  if (config.tee !== "snp" || config.productLine !== undefined) return config;
+  const unknown =
+    "the AMD product line of this host is not known, so its VMs have no attestation " +
+    "policy: set MANAGER_SNP_PRODUCT_LINE";
+  return { ...config, warnings: [...config.warnings, unknown] };
 }
 
 /** The two spellings of the C-bit position are one setting. */

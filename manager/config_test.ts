@@ -191,3 +191,17 @@ Deno.test("defaultStateDir() and absolute()", () => {
   assert.equal(absolute("/a/b", "../c/./d"), "/a/c/d");
   assert.equal(absolute("/a", "/../../b"), "/b");
 });
+
+Deno.test("readManagerConfig() warns where no SEV-SNP policy can be made, and takes the operator's product line first", () => {
+  const machine = { ...pretendMachine(["/root/coconut-qemu.igvm"], "snp") };
+  const warns = ({ warnings }: ReturnType<typeof configOf>) =>
+    warnings.some((each) => each.includes("MANAGER_SNP_PRODUCT_LINE"));
+  assert.equal(warns(configOf({}, machine)), true);
+  assert.equal(warns(configOf()), false, "a plain host needs none");
+  const known = { ...machine, productLine: "Genoa" as const };
+  assert.equal(warns(configOf({}, known)), false);
+  assert.equal(configOf({}, known).productLine, "Genoa");
+  const told = configOf({ MANAGER_SNP_PRODUCT_LINE: "Turin" }, known);
+  assert.deepEqual([told.productLine, warns(told)], ["Turin", false]);
+  assert.throws(() => configOf({ MANAGER_SNP_PRODUCT_LINE: "Naples" }, known), /Milan/);
+});

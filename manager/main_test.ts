@@ -2,6 +2,8 @@
 // ended by signals.
 import assert from "node:assert/strict";
 import { connect, ManagerService, type RpcClient } from "../proto/mod.ts";
+import { importSeedPolicy } from "../attestation/mod.ts";
+import { efiKernel, vector } from "./_evidence.ts";
 import { Testbed } from "./_testbed.ts";
 
 const LAUNCHER = new URL("../bin/cocos-manager", import.meta.url).pathname;
@@ -47,8 +49,9 @@ class Process implements AsyncDisposable {
     bed: Testbed,
     args: string[] = [],
     more: Record<string, string> = {},
+    launcher = LAUNCHER,
   ): Promise<Process> {
-    const child = new Deno.Command(LAUNCHER, {
+    const child = new Deno.Command(launcher, {
       args,
       clearEnv: true,
       env: environment(bed, more),
@@ -89,6 +92,39 @@ class Process implements AsyncDisposable {
     await this.stop("SIGTERM").catch(() => {}); // it may have ended already
   }
 }
+
+Deno.test("N-15 cocos-manager on a pretended SEV-SNP host makes a policy with exactly its rights", async () => {
+  await using bed = await Testbed.make();
+  await Deno.writeFile(`${bed.dir}/guest.igvm`, vector("measure/synthetic-sorted.igvm"));
+  await Deno.writeFile(`${bed.dir}/bzImage`, efiKernel(1));
+  const bin = LAUNCHER.replace(/\/[^/]*$/, "");
+  await Deno.writeTextFile(
+    `${bed.dir}/launcher`,
+    `#!/bin/sh\nhere='${bin}'\n. "$here/_deno.sh"\nexport MANAGER_HOST_TEE=snp\nlaunch manager "$@"\n`,
+    { mode: 0o700 },
+  );
+  const settings = {
+    MANAGER_QEMU_IGVM_FILE: `${bed.dir}/guest.igvm`,
+    MANAGER_SNP_PRODUCT_LINE: "Genoa",
+    MANAGER_QEMU_ENABLE_KVM: "true",
+  };
+  await using manager = await Process.start(
+    bed,
+    ["--remove-vms-on-exit"],
+    settings,
+    `${bed.dir}/launcher`,
+  );
+  assert.ok(manager.lines.includes("Manager started with SEV-SNP enabled"));
+  const { cvmId } = await manager.client.createVm({});
+  const { info } = await manager.client.attestationPolicy({ id: cvmId });
+  const { policy, findings } = await importSeedPolicy(new TextDecoder().decode(info));
+  assert.deepEqual(policy.snp?.products, ["Genoa"]);
+  assert.ok(findings.length > 0);
+  const notes = manager.lines.filter((line) => line.startsWith("attestation policy: "));
+  assert.equal(notes.length, 1, notes.join("\n"));
+  assert.match(notes[0] ?? "", /minimum_launch_tcb.* not set: only the platform can say them/);
+  assert.equal(await manager.stop("SIGTERM"), 0);
+});
 
 Deno.test("cocos-manager: VMs run on after SIGTERM, are taken back, go with --remove-vms-on-exit", async () => {
   await using bed = await Testbed.make();

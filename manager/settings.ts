@@ -28,7 +28,7 @@ export interface Machine {
   /** Confidential-computing technology the host offers. */
   readonly tee: Tee;
   /** AMD's product line, where the processor's name tells it. */
-  readonly productLine: string | undefined;
+  readonly productLine: (typeof PRODUCT_LINES)[number] | undefined;
   /** True where the path is a regular file. */
   readonly isFile: (path: string) => boolean;
 }
