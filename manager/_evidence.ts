@@ -1,6 +1,6 @@
 // Files of pretended guests and forged evidence of them, for tests. The evidence is real evidence with
 // other bytes in the places that matter, or signed by a key of the test: no policy of ours takes it.
-import { decodeBase64, equalBytes, guidBytes, type TpmEvidence } from "../attestation/mod.ts";
+import { guidBytes, type TpmEvidence } from "../attestation/mod.ts";
 import { fromHex } from "../base/mod.ts";
 
 const TESTDATA = new URL("../attestation/testdata/", import.meta.url);
@@ -105,9 +105,4 @@ export async function tpmQuote(
     },
     spki,
   };
-}
-
-/** Whether base64 text is these bytes. */
-export function isBase64Of(text: string, bytes: Uint8Array): boolean {
-  return equalBytes(decodeBase64(text), bytes);
 }

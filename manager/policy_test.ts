@@ -20,7 +20,6 @@ import {
   type Verdict,
 } from "../attestation/mod.ts";
 import { fromHex } from "../base/mod.ts";
-import { connect, ManagerService, type RpcClient, serve } from "../proto/mod.ts";
 import {
   efiKernel,
   snpReport,
@@ -30,90 +29,11 @@ import {
   vector,
   vectorJson,
 } from "./_evidence.ts";
-import { request, Testbed } from "./_testbed.ts";
-import { Fleet } from "./fleet.ts";
-import { managerService } from "./service.ts";
+import { type Guest, IGVM, policyOf, withManager } from "./_policybed.ts";
 
 const HOST_DATA = new Uint8Array(32).fill(7).toBase64();
-const IGVM = vector("measure/synthetic-sorted.igvm");
 const GOLDEN: string = vectorJson("measure/igvm-digests.json").cases
   .find(({ file }: { file: string }) => file === "synthetic-sorted.igvm").snp;
-
-/** A guest's files and settings; each test changes one of them. */
-interface Guest {
-  igvm?: Uint8Array;
-  firmware?: Uint8Array;
-  kernel?: Uint8Array;
-  initrd?: Uint8Array;
-  pcrs?: string;
-  variables?: Record<string, string>;
-  productLine?: "Milan" | "Genoa" | undefined;
-}
-
-/** A manager on a pretended host, with the guest's files in place. */
-async function withManager(
-  tee: "snp" | "tdx",
-  guest: Guest,
-  test: (m: {
-    client: RpcClient<typeof ManagerService>;
-    bed: Testbed;
-    /** Ends the manager's part; its VMs run on. */
-    stop: () => Promise<void>;
-    create: () => Promise<string>;
-    policy: (id: string) => Promise<string>;
-  }) => Promise<void>,
-): Promise<void> {
-  await using bed = await Testbed.make("normal", {
-    MANAGER_QEMU_IGVM_FILE: "guest.igvm",
-    MANAGER_QEMU_OVMF_FILE: "OVMF.fd",
-    ...(guest.pcrs === undefined ? {} : { MANAGER_PCR_VALUES: "pcrs.json" }),
-    ...guest.variables,
-  }, { tee, productLine: "productLine" in guest ? guest.productLine : "Milan" });
-  const files = {
-    "guest.igvm": guest.igvm ?? IGVM,
-    "OVMF.fd": guest.firmware ?? tdxFirmware(1),
-    "bzImage": guest.kernel ?? efiKernel(1),
-    "rootfs.cpio.gz": guest.initrd ?? new Uint8Array(1000).fill(1),
-    ...(guest.pcrs === undefined ? {} : { "pcrs.json": new TextEncoder().encode(guest.pcrs) }),
-  };
-  for (const [name, bytes] of Object.entries(files)) {
-    await Deno.writeFile(`${bed.dir}/${name}`, bytes);
-  }
-  const fleet = await Fleet.open({ config: bed.config, accel: () => Promise.resolve("kvm") });
-  let open = true;
-  const stop = async () => {
-    if (open) await fleet[Symbol.asyncDispose]();
-    open = false;
-  };
-  await using _fleet = { [Symbol.asyncDispose]: stop };
-  await using server = await serve({
-    host: "127.0.0.1",
-    port: 0,
-    services: [managerService(fleet, bed.config)],
-    healthName: "manager",
-  });
-  await using client = connect(ManagerService, {
-    target: { host: "127.0.0.1", port: server.port },
-    security: { kind: "none" },
-  });
-  await test({
-    client,
-    bed,
-    stop,
-    create: async () => (await client.createVm({})).cvmId,
-    policy: async (id) => new TextDecoder().decode((await client.attestationPolicy({ id })).info),
-  });
-  if (open) await fleet.removeEvery();
-}
-
-/** The policy a manager gives for such a guest. */
-async function policyOf(tee: "snp" | "tdx", guest: Guest = {}): Promise<string> {
-  let text = "";
-  await withManager(tee, guest, async ({ create, policy }) => {
-    text = await policy(await create());
-  });
-  return text;
-}
 
 function judged({ checks, ok }: Verdict, id: string): boolean {
   const check = checks.find((each) => each.id === id);
@@ -322,117 +242,4 @@ Deno.test("N-15 TDX: the policy has the MRTD of the firmware, in go-tdx-guest's 
   assert.equal(await takes(text, otherMrTd), false);
   assert.equal(await takes(other, seed.mrTd ?? ""), false);
   assert.equal(await takes(other, otherMrTd), true);
-});
-
-for (
-  const [tee, name, what] of [
-    ["snp", "guest.igvm", "the IGVM file"],
-    ["snp", "bzImage", "the kernel"],
-    ["snp", "rootfs.cpio.gz", "the initial root"],
-    ["snp", "pcrs.json", "the file of PCR values"],
-    ["tdx", "OVMF.fd", "the firmware"],
-    ["tdx", "bzImage", "the kernel"],
-  ] as const
-) {
-  Deno.test(`N-15 AttestationPolicy (${tee}) is refused while ${what} is another than at launch`, async () => {
-    const pcrs = JSON.stringify(vectorJson("policy/pcr_values.json"));
-    await withManager(tee, { pcrs }, async ({ bed, client, create, policy }) => {
-      const id = await create();
-      const before = await policy(id);
-      const path = `${bed.dir}/${name}`;
-      const bytes = await Deno.readFile(path);
-      await Deno.writeFile(
-        path,
-        bytes.map((each, at) => at === bytes.length - 1 ? each ^ 1 : each),
-      );
-      await assert.rejects(client.attestationPolicy({ id }), {
-        status: 2,
-        message:
-          `error while creating attestation policy : ${what} has changed since the VM was launched`,
-      });
-      await Deno.remove(path);
-      await assert.rejects(client.attestationPolicy({ id }), (error: Error) => {
-        assert.match(error.message, new RegExp(`: ${what} can't be read: no such file$`));
-        assert.ok(!error.message.includes(bed.dir), "R7: a path of the host goes out");
-        return true;
-      });
-      await Deno.writeFile(path, bytes);
-      assert.equal(await policy(id), before);
-    });
-  });
-}
-
-Deno.test("N-15 Fleet.create() ends a VM whose firmware was changed while it was launched", async () => {
-  await withManager("snp", {}, async ({ bed, stop }) => {
-    const { config } = bed;
-    await stop();
-    await using other = await Fleet.open({
-      config,
-      accel: () => Promise.resolve("kvm"),
-      step: (step) => {
-        if (step === "spawn") Deno.writeFileSync(`${bed.dir}/guest.igvm`, IGVM.map(() => 0));
-      },
-    });
-    await assert.rejects(other.create(request()), {
-      code: "wrong-state",
-      message: "the IGVM file was changed while the VM was launched",
-    });
-    assert.deepEqual(await bed.left(), []);
-  });
-});
-
-Deno.test("AttestationPolicy of a VM of an earlier manager is the same; without its record it is refused", async () => {
-  await withManager("snp", {}, async ({ bed, stop, create, policy }) => {
-    const id = await create();
-    const before = await policy(id);
-    await stop();
-    for (const lost of [false, true]) {
-      if (lost) await Deno.remove(`${bed.config.stateDir}/vms/${id}/vm.json`);
-      // The new manager's settings are others: they say nothing of VMs that run already.
-      const config = { ...bed.config, productLine: "Genoa" as const, pcrValues: undefined };
-      const next = await Fleet.open({ config, accel: () => Promise.resolve("kvm") });
-      await using _next = next;
-      await using server = await serve({
-        host: "127.0.0.1",
-        port: 0,
-        services: [managerService(next, config)],
-        healthName: "manager",
-      });
-      await using client = connect(ManagerService, {
-        target: { host: "127.0.0.1", port: server.port },
-        security: { kind: "none" },
-      });
-      const asked = client.attestationPolicy({ id });
-      if (!lost) assert.equal(new TextDecoder().decode((await asked).info), before);
-      else {
-        await assert.rejects(asked, {
-          status: 2,
-          message: /policy : what the VM was launched from is not known$/,
-        });
-        await next.removeEvery();
-      }
-    }
-  });
-});
-
-Deno.test("AttestationPolicy says why there is none: an unknown product line, a file KVM launches otherwise, no IGVM file", async () => {
-  for (
-    const [guest, why] of [
-      [{ productLine: undefined }, /the host's AMD product line is not known$/],
-      [
-        { igvm: vector("measure/synthetic-vmsa-not-last.igvm") },
-        /Cannot launch this IGVM file under KVM/,
-      ],
-      [{ igvm: new Uint8Array(100) }, /an IGVM file/],
-      [{ pcrs: "{}" }, /PCR values/],
-    ] as const
-  ) {
-    await withManager("snp", guest, async ({ client, create }) => {
-      await assert.rejects(client.attestationPolicy({ id: await create() }), (error: Error) => {
-        assert.match(error.message, /^error while creating attestation policy : /);
-        assert.match(error.message, why);
-        return true;
-      });
-    });
-  }
 });
