@@ -23,6 +23,19 @@ function launcherFlags(): string[] {
   return Deno.uid() === 0 ? [] : ["--insecure-no-cgroup"];
 }
 
+/**
+ * A work area of the test's own, for `--work`: it can be looked into, and lies on the disk, while the
+ * launcher's own is on a tmpfs that gigabytes may not fit.
+ */
+export async function workArea(house: House): Promise<string> {
+  const area = house.path("work");
+  await Deno.mkdir(area);
+  // Users of the launchers when root starts them (bin/cocos-agent).
+  if (Deno.uid() === 0) await Deno.chown(area, 61_000, 62_000);
+  await Deno.chmod(area, 0o2770);
+  return area;
+}
+
 /** Starts `bin/cocos-agent` for a management server on this machine. */
 export function startAgent(
   house: House,

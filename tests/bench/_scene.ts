@@ -1,7 +1,6 @@
 // One agent with one computation for a measurement: our processes, or the Go pair in the folder that
 // COCOS_PEERS names. Both are driven by the command lines a person would type.
-import { startAgent } from "../_agent.ts";
-import { Management } from "../_agent.ts";
+import { Management, startAgent, workArea } from "../_agent.ts";
 import { freePort, House, type Program } from "../_house.ts";
 import { digest, type Party, party } from "../_parties.ts";
 import { memoryOf, pidOf } from "./_measure.ts";
@@ -65,16 +64,6 @@ async function randomFile(path: string, bytes: number): Promise<string> {
     }
   }
   return path;
-}
-
-/** A work area on the disk: the default one is on a tmpfs, which gigabytes may not fit. */
-async function workArea(house: House): Promise<string> {
-  const area = house.path("work");
-  await Deno.mkdir(area);
-  // Users of the launchers when root starts them (bin/cocos-agent).
-  if (Deno.uid() === 0) await Deno.chown(area, 61_000, 62_000);
-  await Deno.chmod(area, 0o2770);
-  return area;
 }
 
 /** Our agent, with a management server inside this process. */

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { createPrivateKey, sign } from "node:crypto";
 import { Buffer } from "node:buffer";
-import { Management, startAgent } from "../_agent.ts";
-import { freePort, House } from "../_house.ts";
+import { Management, startAgent, workArea } from "../_agent.ts";
+import { entries, freePort, House } from "../_house.ts";
 import { digest } from "../_parties.ts";
 import { Client, framed, type Reply, replyOf } from "../_grpc.ts";
 
@@ -67,7 +67,8 @@ const dataset = Buffer.from("x,y\n1,2\n");
 async function open(house: House) {
   const management = await Management.start();
   const port = freePort();
-  const agent = startAgent(house, management.port, port);
+  const area = await workArea(house);
+  const agent = startAgent(house, management.port, port, {}, ["--work", area]);
   const give = (id: string) =>
     management.give({
       id,
@@ -83,7 +84,7 @@ async function open(house: House) {
       resultConsumers: [{ userKey: spki(ed25519.public) }],
       agentConfig: { port: String(port) },
     });
-  return { management, port, agent, give };
+  return { management, port, agent, area, give };
 }
 
 function assertReply(reply: Reply, status: number, text: string): void {
@@ -270,11 +271,12 @@ Deno.test("G-12 (R2) malformed protobuf is refused, the agent goes on", async ()
 
 Deno.test("G-15 a client that dies within an upload leaves the item expected and no file", async () => {
   await using house = await House.open("agent-wire");
-  const { management, port, agent, give } = await open(house);
+  const { management, port, agent, area, give } = await open(house);
   await using _management = management;
   give("1");
   await management.until("runRes 1 ");
-  for (const offset of [1, 5, MIB - 1, MIB + 10, 2 * MIB]) {
+  const offsets = [1, 5, MIB - 1, MIB + 10, 2 * MIB];
+  for (const offset of offsets) {
     using client = new Client(port);
     const stream = client.open(ALGO, asProvider);
     stream.on("error", () => {});
@@ -287,6 +289,12 @@ Deno.test("G-15 a client that dies within an upload leaves the item expected and
     stream.destroy();
     await closed;
   }
+  await agent.until(
+    () => agent.lines.filter((line) => line.includes("Method Algo took")).length >= offsets.length,
+    "the end of each call",
+  );
+  const [job = "none"] = entries(area).filter((name) => name.startsWith("job-"));
+  assert.deepEqual(entries(`${area}/${job}`), ["datasets"]);
   using client = new Client(port);
   assertReply(
     await client.call(ALGO, asProvider, [
