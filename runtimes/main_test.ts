@@ -171,6 +171,21 @@ Deno.test("runner S-9 stops on request and when its client goes away", async () 
   );
 });
 
+Deno.test("runner S-9 stops a run at any moment of its start, and nothing of it stays", async () => {
+  const spec = { algo: "#!/bin/sh\nsleep 100\n", limits: FAST };
+  const stop = encodeLine({ type: "stop" });
+  for (let ms = -20; ms < 30; ms++) {
+    const request = requestOf(await makeJob(spec), spec);
+    // Below 0 the stop is in the same write as the request.
+    const first = ms < 0 ? new Uint8Array([...request, ...stop]) : request;
+    let outcome = "";
+    for await (const event of converse(first, ms < 0 ? undefined : AbortSignal.timeout(ms))) {
+      if (event.type === "finished") outcome = `${event.outcome}: ${event.message}`;
+    }
+    assert.equal(outcome, "stopped: stopped", `stopped after ${ms} ms`);
+  }
+});
+
 /** Waits for something another process does; the test's own time limit ends it. */
 async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5));

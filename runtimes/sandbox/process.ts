@@ -39,6 +39,8 @@ const LOOK_MS = 2;
  * was let go, so one killed in that moment stays alive and must be killed by number.
  */
 const FOLLOW_MS = 50;
+/** Longest time bubblewrap may take to tell its first process; it needs a few milliseconds. */
+const TELL_MS = 2000;
 /** Longest time the kernel may take to end killed processes before we call it a failure. */
 const DEATH_MS = 5000;
 /** What we keep of bubblewrap's complaint. */
@@ -58,6 +60,10 @@ export class SandboxProcess {
   readonly #bwrap: string;
   /** The sandbox's first process, as this namespace numbers it. */
   #first: number | undefined;
+  /** Set by `kill()`: the program is not let go any more. */
+  #unwanted = false;
+  /** Whether bubblewrap will not tell a first process any more. */
+  #told = false;
   #dead = false;
 
   constructor(spec: SandboxSpec, options: StartOptions) {
@@ -124,8 +130,23 @@ export class SandboxProcess {
     });
   }
 
-  /** Kills all of it; nothing of it can stop that. */
+  /**
+   * Kills all of it; nothing of it can stop that. A bubblewrap that hasn't told its first process yet
+   * gets a moment to do so: killed before, it would leave that process behind, asleep for ever and
+   * known to nobody.
+   */
   kill(): void {
+    if (this.#dead || this.#unwanted) return;
+    this.#unwanted = true;
+    if (this.#first !== undefined || this.#told) {
+      this.#killNow();
+      return;
+    }
+    const timer = setTimeout(() => this.#killNow(), TELL_MS);
+    this.#child.once("exit", () => clearTimeout(timer));
+  }
+
+  #killNow(): void {
     if (this.#dead) return;
     this.#group.kill();
     this.#child.kill("SIGKILL");
@@ -153,16 +174,22 @@ export class SandboxProcess {
         if (typeof pid !== "number" || moved) continue;
         moved = true;
         this.#first = pid;
+        if (this.#unwanted) {
+          // The gate stays shut, and open towards us: its end would let the program go.
+          onReleased(false);
+          await killProcesses(this.#bwrap, [pid]);
+          this.#killNow();
+          continue;
+        }
         if (this.#child.pid !== undefined) this.#group.add(this.#child.pid);
         this.#group.add(pid);
         gate.end("go");
         onReleased(true);
       }
     }
-    if (!moved) {
-      gate.destroy();
-      onReleased(false);
-    }
+    this.#told = true;
+    if (!moved) onReleased(false);
+    gate.destroy();
   }
 
   async #end(
