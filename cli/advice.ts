@@ -54,7 +54,7 @@ const KNOWN: readonly (readonly [RegExp, ErrorCode, string])[] = [
   [
     /algorithm execution error|error starting algorithm|error (creating|updating|installing) /,
     "run-failed",
-    "The computation server's log has the algorithm's output.",
+    "Run it on your own machine: what an algorithm prints here is shown to nobody.",
   ],
 ];
 

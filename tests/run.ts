@@ -119,6 +119,7 @@ for (const unit of chosen) {
 if (!quick && (only.length === 0 || only.includes("tests"))) {
   if (only.length > 0) await step("image", deno, ["task", "--quiet", "hal"]);
   await tests("the wire, with peers", "tests", ["interop"], "interop");
+  await tests("hostile peers", "tests", ["hostile"], "hostile");
   await tests("whole computations", "tests", ["e2e"], "e2e");
 }
 
