@@ -111,7 +111,10 @@ async function main(stage: Stage): Promise<void> {
 
   const manager = { ...base, MANAGER_GRPC_URL: `localhost:${managerPort}` };
   const { id, port } = await stage.step("The host's manager boots a VM for it", async () => {
-    const started = stage.start("manager", "bin/cocos-manager", ["--guest-compat", "--remove-vms-on-exit"], {
+    const started = stage.start("manager", "bin/cocos-manager", [
+      "--guest-compat",
+      "--remove-vms-on-exit",
+    ], {
       ...base,
       MANAGER_GRPC_PORT: String(managerPort),
       MANAGER_GRPC_URL: `localhost:${serverPort}`,

@@ -235,7 +235,7 @@ function bind(client: Client, method: DescMethod): unknown {
         call.once("status", () => over.abort());
         call.once("error", () => over.abort());
         let failure: unknown;
-        pump(call, requests, encode, over.signal).catch((error) => {
+        pump(call, requests, encode, over.signal, "each").catch((error) => {
           failure = error;
           call.cancel();
         });
@@ -296,19 +296,27 @@ function settle(
   };
 }
 
-/** Sends messages with backpressure; stops quietly when the call is over. */
+/**
+ * Sends messages with backpressure; stops quietly when the call is over. With `each`, a message is
+ * asked for only when the one before has left for the connection: whoever makes them can tell then
+ * which are still with us when the connection breaks.
+ */
 async function pump(
   call: ClientWritableStream<Uint8Array>,
   requests: AsyncIterable<unknown>,
   encode: (init: unknown) => Uint8Array,
   over: AbortSignal,
+  wait: "full" | "each" = "full",
 ): Promise<void> {
   const iterator = requests[Symbol.asyncIterator]();
   try {
     while (!over.aborted) {
       const next = await until(iterator.next(), over);
       if (next.done === true) break;
-      if (!call.write(encode(next.value))) {
+      const bytes = encode(next.value);
+      if (wait === "each") {
+        await until(new Promise((resolve) => call.write(bytes, resolve)), over);
+      } else if (!call.write(bytes)) {
         await until(new Promise((resolve) => call.once("drain", resolve)), over);
       }
     }

@@ -125,11 +125,9 @@ export async function startRunner(
   };
 }
 
-let next = 1;
-
-/** A fresh job id. */
+/** A fresh job id; random, because a test run that was killed leaves its jobs behind. */
 export function jobId(): string {
-  return `job-${(next++).toString(16).padStart(16, "0")}`;
+  return `job-${crypto.getRandomValues(new Uint8Array(8)).toHex()}`;
 }
 
 /** Makes a job's directory as the agent does; the group is inherited from the work area. */
