@@ -188,7 +188,7 @@ Deno.test("cocos gives each refusal of a peer its exit code and a hint", async (
       Exit.DENIED,
       /result consumer/,
     ],
-    [goError("algorithm execution error: exit status 3"), Exit.FAILURE, /algorithm's output/],
+    [goError("algorithm execution error: exit status 3"), Exit.FAILURE, /shown to nobody/],
     [goError("something else"), Exit.FAILURE, undefined],
     [new CocosError("invalid-argument", "not of this command line"), Exit.FAILURE, undefined],
     [new CocosError("wrong-state", "not now"), Exit.WRONG_STATE, undefined],
