@@ -144,6 +144,7 @@ function contextOf(
     method: path,
     metadata: headers,
     peer: call.getPeer(),
+    connection: streamOf(call).session ?? {},
     security: protection,
     signal,
     delivered: delivered(call),
@@ -157,9 +158,14 @@ function contextOf(
   };
 }
 
+/** The HTTP/2 stream under a call; its session is `undefined` once it is destroyed. */
+function streamOf(call: Call): http2.ServerHttp2Stream {
+  return (call as unknown as { call: { stream: http2.ServerHttp2Stream } }).call.stream;
+}
+
 /** Whether the HTTP/2 stream under a call closes in good order. */
 function delivered(call: Call): Promise<boolean> {
-  const { stream } = (call as unknown as { call: { stream: http2.ServerHttp2Stream } }).call;
+  const stream = streamOf(call);
   return new Promise((resolve) => {
     let broken = false;
     stream.once("aborted", () => broken = true);

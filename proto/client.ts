@@ -1,6 +1,7 @@
 // The one place that makes gRPC clients. The server is not trusted: what it sends is bounded and
 // parsed, its texts are its own.
 import { Buffer } from "node:buffer";
+import { createHash, X509Certificate } from "node:crypto";
 import type { EventEmitter } from "node:events";
 import net from "node:net";
 import tls from "node:tls";
@@ -27,13 +28,20 @@ import {
   type Endpoint,
   formatEndpoint,
   messageOf,
-  type Status,
+  Status,
 } from "../base/mod.ts";
 import { Health, HealthCheckResponse_ServingStatus as Serving } from "./gen/health_pb.ts";
 import { withoutGoaway } from "./_frames.ts";
 import { until } from "./_until.ts";
 import { CHUNK_BYTES, MAX_HEADER_BYTES, MAX_MESSAGE_BYTES } from "./limits.ts";
-import { type CallOptions, type Headers, pathOf, type RpcClient, type Streamed } from "./rpc.ts";
+import {
+  type CallOptions,
+  type Headers,
+  type Methods,
+  pathOf,
+  type RpcClient,
+  type Streamed,
+} from "./rpc.ts";
 
 /** How a client protects its connection; PEM texts. */
 export type ClientSecurity =
@@ -47,6 +55,15 @@ export type ClientSecurity =
     readonly clientKey?: string;
     /** Name the server's certificate must have; absent, the target's host. */
     readonly serverName?: string;
+  }
+  | {
+    /** TLS with a key that nobody vouches for: whoever connects knows which one it must be. */
+    readonly kind: "pinned";
+    /**
+     * Told the server's key on each new connection, before a byte is sent on it: the SHA-256 of its
+     * SubjectPublicKeyInfo in lower-case hexadecimal. Throws to refuse; calls reject with what it threw.
+     */
+    readonly check: (key: string) => void;
   };
 
 /** Where and how a client connects. */
@@ -58,6 +75,7 @@ export interface ConnectOptions {
 /** The words the Go CLI prints for a client's security. */
 export function securityText(security: ClientSecurity): string {
   if (security.kind === "none") return "without TLS";
+  if (security.kind === "pinned") return "with TLS and a pinned key";
   return security.clientCert === undefined ? "with TLS" : "with mTLS";
 }
 
@@ -68,6 +86,24 @@ export function securityText(security: ClientSecurity): string {
  * is the peer's text.
  */
 export function connect<S extends DescService>(service: S, options: ConnectOptions): RpcClient<S> {
+  const { service: client, close } = connectTo({ service }, options);
+  return { ...client, [Symbol.asyncDispose]: close };
+}
+
+/** Clients of several services, by the names they were given under, and the end of their connection. */
+export type Connected<S extends Record<string, DescService>> =
+  & { readonly [K in keyof S]: Methods<S[K]> }
+  & { readonly close: () => Promise<void> }
+  & AsyncDisposable;
+
+/**
+ * Clients of several services over one connection, as signed requests need it: a challenge works on
+ * the connection it was given on. Like {@linkcode connect} in all else.
+ */
+export function connectTo<S extends Record<string, DescService>>(
+  services: S,
+  options: ConnectOptions,
+): Connected<S> {
   const { target, security } = options;
   const channel: ChannelOptions = {
     "grpc.max_receive_message_length": MAX_MESSAGE_BYTES,
@@ -80,18 +116,29 @@ export function connect<S extends DescService>(service: S, options: ConnectOptio
     "grpc.use_local_subchannel_pool": 1,
     "grpc-node.flow_control_window": CHUNK_BYTES,
   };
-  const credentials = ownCredentials(
-    security.kind === "none" ? undefined : tlsOptions(target, security),
-  );
+  const refusal: Refusal = {};
+  const credentials = ownCredentials(target, security, refusal);
   const client = new Client(formatEndpoint(target), credentials, channel);
   const close = () => {
     client.close();
     return Promise.resolve();
   };
-  const methods = Object.fromEntries(
-    service.methods.map((method) => [method.localName, bind(client, method)]),
-  );
-  return { ...methods, [Symbol.asyncDispose]: close } as unknown as RpcClient<S>;
+  const clients = Object.entries(services).map(([name, service]) => [
+    name,
+    Object.fromEntries(
+      service.methods.map((method) => [method.localName, bind(client, method, refusal)]),
+    ),
+  ]);
+  return {
+    ...Object.fromEntries(clients),
+    close,
+    [Symbol.asyncDispose]: close,
+  } as unknown as Connected<S>;
+}
+
+/** Why our own side refused the last connection. */
+interface Refusal {
+  error?: CocosError;
 }
 
 /** Whether a server says SERVING for a health service name; `false` also when it can't be reached. */
@@ -110,20 +157,26 @@ export async function checkHealth(
 }
 
 /** TLS 1.3 only, ALPN h2 only. */
+const TLS = { minVersion: "TLSv1.3", ALPNProtocols: ["h2"] } as const;
+
 function tlsOptions(
   target: Endpoint,
-  security: ClientSecurity & { kind: "tls" },
+  security: ClientSecurity & { kind: "tls" | "pinned" },
 ): tls.ConnectionOptions {
+  if (security.kind === "pinned") {
+    // Nobody signed the certificate but its own key, and no name is looked for in it. The handshake
+    // still proves that the server holds that key (RFC 8446 §4.4.3), whatever this option says.
+    return { ...TLS, host: target.host, rejectUnauthorized: false };
+  }
   const name = security.serverName ?? target.host;
   return {
+    ...TLS,
     ...(security.ca === undefined ? {} : { ca: security.ca }),
     ...(security.clientCert === undefined ? {} : { cert: security.clientCert }),
     ...(security.clientKey === undefined ? {} : { key: security.clientKey }),
     // SNI carries names only (RFC 6066 §3); the certificate is checked against `host` either way.
     ...(net.isIP(name) === 0 ? { servername: name } : {}),
     host: name,
-    minVersion: "TLSv1.3",
-    ALPNProtocols: ["h2"],
   };
 }
 
@@ -131,13 +184,29 @@ function tlsOptions(
  * Credentials over our own socket, plain or `tls.connect`: the place where a connection is guarded
  * and, one day, bound to evidence.
  */
-function ownCredentials(options: tls.ConnectionOptions | undefined): ChannelCredentials {
+function ownCredentials(
+  target: Endpoint,
+  security: ClientSecurity,
+  refusal: Refusal,
+): ChannelCredentials {
   const base = grpcCredentials.createInsecure();
+  const options = security.kind === "none" ? undefined : tlsOptions(target, security);
+  const judge = (made: tls.TLSSocket) => {
+    if (security.kind === "pinned") security.check(keyOf(made));
+    else if (!made.authorized) throw made.authorizationError;
+  };
   const secure = (socket: net.Socket) =>
     new Promise<net.Socket>((resolve, reject) => {
       const made = tls.connect({ ...options, socket }, () => {
-        if (made.authorized) resolve(made);
-        else reject(made.authorizationError);
+        try {
+          judge(made);
+          delete refusal.error;
+          resolve(made);
+        } catch (thrown) {
+          if (thrown instanceof CocosError) refusal.error = thrown;
+          made.destroy();
+          reject(thrown);
+        }
       });
       made.once("error", reject);
     });
@@ -155,11 +224,19 @@ function ownCredentials(options: tls.ConnectionOptions | undefined): ChannelCred
   return new OwnCredentials();
 }
 
+/** SHA-256 of the SubjectPublicKeyInfo a server proved to hold, lower-case hexadecimal. */
+function keyOf(socket: tls.TLSSocket): string {
+  const { raw } = socket.getPeerCertificate(true);
+  return createHash("sha256").update(
+    new X509Certificate(raw).publicKey.export({ format: "der", type: "spki" }),
+  ).digest("hex");
+}
+
 const identity = (bytes: Uint8Array) =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 /** The function of one method on a client. */
-function bind(client: Client, method: DescMethod): unknown {
+function bind(client: Client, method: DescMethod, refusal: Refusal): unknown {
   const path = pathOf(method);
   const encode = (init: unknown) =>
     toBinary(method.input, create(method.input, init as Record<string, never>));
@@ -172,6 +249,7 @@ function bind(client: Client, method: DescMethod): unknown {
       });
     }
   };
+  const fromPeer = (thrown: unknown) => failureOf(thrown, refusal);
   switch (method.methodKind) {
     case "unary":
       return (request: unknown, options: CallOptions = {}) =>
@@ -183,7 +261,7 @@ function bind(client: Client, method: DescMethod): unknown {
             encode(request),
             metadataOf(options),
             deadlineOf(options),
-            settle(decode, resolve, reject),
+            settle(decode, fromPeer, resolve, reject),
           );
           cancelOn(options.signal, call);
         });
@@ -199,7 +277,7 @@ function bind(client: Client, method: DescMethod): unknown {
             deadlineOf(options),
             (error: ServiceError | null, value?: Uint8Array) => {
               over.abort();
-              settle(decode, resolve, reject)(error, value);
+              settle(decode, fromPeer, resolve, reject)(error, value);
             },
           );
           cancelOn(options.signal, call);
@@ -219,7 +297,7 @@ function bind(client: Client, method: DescMethod): unknown {
           deadlineOf(options),
         );
         cancelOn(options.signal, call);
-        return { headers: headersOf(call), messages: drain(call, decode) };
+        return { headers: headersOf(call, fromPeer), messages: drain(call, decode, fromPeer) };
       };
     case "bidi_streaming":
       return (requests: AsyncIterable<unknown>, options: CallOptions = {}) => {
@@ -239,7 +317,7 @@ function bind(client: Client, method: DescMethod): unknown {
           failure = error;
           call.cancel();
         });
-        return drain(call, decode, () => failure);
+        return drain(call, decode, (thrown) => failure ?? fromPeer(thrown));
       };
   }
 }
@@ -268,10 +346,11 @@ function cancelOn(signal: AbortSignal | undefined, call: EventEmitter & { cancel
   call.once("status", () => signal.removeEventListener("abort", abort));
 }
 
-/** A peer's failure as our error. */
-function fromPeer(thrown: unknown): CocosError {
+/** A peer's failure as our error; when we refused its connection, why. */
+function failureOf(thrown: unknown, refusal: Refusal): CocosError {
   if (thrown instanceof CocosError) return thrown;
   const { code, details } = thrown as Partial<ServiceError>;
+  if (code === Status.UNAVAILABLE && refusal.error !== undefined) return refusal.error;
   if (typeof code !== "number") {
     return new CocosError("unavailable", messageOf(thrown), { cause: thrown });
   }
@@ -281,10 +360,13 @@ function fromPeer(thrown: unknown): CocosError {
   });
 }
 
+type FromPeer = (thrown: unknown) => unknown;
+
 function settle(
   decode: (bytes: Uint8Array) => unknown,
+  fromPeer: FromPeer,
   resolve: (value: unknown) => void,
-  reject: (error: CocosError) => void,
+  reject: (error: unknown) => void,
 ) {
   return (error: ServiceError | null, value?: Uint8Array) => {
     if (error !== null) return reject(fromPeer(error));
@@ -329,7 +411,10 @@ async function pump(
   call.end();
 }
 
-function headersOf(call: ClientReadableStream<Uint8Array>): Promise<Headers> {
+function headersOf(
+  call: ClientReadableStream<Uint8Array>,
+  fromPeer: FromPeer,
+): Promise<Headers> {
   const headers = new Promise<Headers>((resolve, reject) => {
     call.once("metadata", (metadata: Metadata) => {
       resolve({ get: (key) => metadata.get(key).map((value) => value.toString()) });
@@ -344,12 +429,12 @@ function headersOf(call: ClientReadableStream<Uint8Array>): Promise<Headers> {
 async function* drain(
   call: ClientReadableStream<Uint8Array>,
   decode: (bytes: Uint8Array) => unknown,
-  failure: () => unknown = () => undefined,
+  fromPeer: FromPeer,
 ): AsyncGenerator<unknown> {
   try {
     for await (const bytes of call) yield decode(bytes as Uint8Array);
   } catch (thrown) {
-    throw failure() ?? fromPeer(thrown);
+    throw fromPeer(thrown);
   } finally {
     call.cancel();
   }

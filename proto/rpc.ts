@@ -26,6 +26,11 @@ export interface CallContext {
   readonly metadata: Headers;
   /** Address and port of the peer. */
   readonly peer: string;
+  /**
+   * The connection of the call: the same object for all its calls, and for no other connection's, also
+   * when one comes from the same address and port later. For a `WeakMap`, never to be looked into.
+   */
+  readonly connection: object;
   readonly security: Protection;
   /** Fires when the peer has gone, the deadline has passed or the server closes. */
   readonly signal: AbortSignal;
@@ -92,10 +97,13 @@ export type ClientMethod<M> = M extends DescMethodUnary<infer I, infer O>
     ) => AsyncIterable<MessageShape<O>>
   : never;
 
+/** The methods of a client of a service. */
+export type Methods<S extends DescService> = {
+  readonly [K in keyof S["method"]]: ClientMethod<S["method"][K]>;
+};
+
 /** A client of a service. */
-export type RpcClient<S extends DescService> =
-  & { readonly [K in keyof S["method"]]: ClientMethod<S["method"][K]> }
-  & AsyncDisposable;
+export type RpcClient<S extends DescService> = Methods<S> & AsyncDisposable;
 
 /** Path of a method on the wire. */
 export function pathOf(method: DescMethod): string {

@@ -39,6 +39,7 @@ export interface JobSpec {
   readonly algo: string | Uint8Array;
   readonly args?: readonly string[];
   readonly limits?: Partial<Limits>;
+  readonly egress?: readonly string[];
   readonly datasets?: Readonly<Record<string, string>>;
   readonly requirements?: Readonly<Record<string, string | Uint8Array>>;
   readonly pythonRuntime?: string;
@@ -191,6 +192,7 @@ export function requestOf(id: string, spec: JobSpec): Uint8Array {
     args: spec.args ?? [],
     limits: spec.limits ?? {},
     hasRequirements: spec.requirements !== undefined,
+    ...(spec.egress === undefined ? {} : { egress: spec.egress }),
   });
 }
 

@@ -142,6 +142,7 @@ class Run {
     let driver: Runtime;
     let installation: Command | undefined;
     try {
+      refuseEgress(this.#request);
       driver = driverOf(this.#request.kind);
       await checkDirectory(this.#job);
       installation = await driver.prepare(this.#job, this.#shop.facilities);
@@ -284,6 +285,15 @@ export function removeSite(site: string): void {
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
   }
+}
+
+/** No installer here has a network: what a manifest allows beyond that is not silently left out. */
+function refuseEgress({ egress = [] }: RunRequest): void {
+  if (egress.length === 0) return;
+  throw new CocosError(
+    "not-supported",
+    `This runner has no network to grant, and the manifest names ${egress.join(", ")}`,
+  );
 }
 
 /** The job's directory must be what the contract says, made of nothing but real directories. */

@@ -129,6 +129,16 @@ json.dump({"argv": sys.argv, "flags": [sys.flags.isolated, sys.flags.no_user_sit
   );
 });
 
+Deno.test("runner S-12 refuses a job whose manifest grants a network it can't give", async () => {
+  const { finished } = await runJob({
+    algo: "#!/bin/sh\n",
+    egress: ["pypi.org:443"],
+    limits: FAST,
+  });
+  assert.equal(finished.outcome, "refused");
+  assert.match(finished.message, /has no network to grant, and the manifest names pypi.org:443/);
+});
+
 Deno.test("runner S-10 ends a run at its time, whatever it ignores", async () => {
   const started = performance.now();
   const end = await runJob({

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file party.proto.
  */
 export const file_party: GenFile = /*@__PURE__*/
-  fileDesc("CgtwYXJ0eS5wcm90bxIOY29jb3MuYWdlbnQudjEiEQoPTWFuaWZlc3RSZXF1ZXN0IiUKEE1hbmlmZXN0UmVzcG9uc2USEQoJY2Fub25pY2FsGAEgASgMIkMKEENoYWxsZW5nZVJlcXVlc3QSFgoOY29tcHV0YXRpb25faWQYASABKAkSFwoPbWFuaWZlc3RfZGlnZXN0GAIgASgMIkAKEUNoYWxsZW5nZVJlc3BvbnNlEhEKCWNoYWxsZW5nZRgBIAEoDBIYChBsaWZldGltZV9zZWNvbmRzGAIgASgNIhsKC0hlbGRSZXF1ZXN0EgwKBGl0ZW0YASABKAkiLQoMSGVsZFJlc3BvbnNlEg0KBWJ5dGVzGAEgASgEEg4KBmRpZ2VzdBgCIAEoDCIkChJBY2tub3dsZWRnZVJlcXVlc3QSDgoGZGlnZXN0GAEgASgMIhUKE0Fja25vd2xlZGdlUmVzcG9uc2UyygIKDFBhcnR5U2VydmljZRJNCghNYW5pZmVzdBIfLmNvY29zLmFnZW50LnYxLk1hbmlmZXN0UmVxdWVzdBogLmNvY29zLmFnZW50LnYxLk1hbmlmZXN0UmVzcG9uc2USUAoJQ2hhbGxlbmdlEiAuY29jb3MuYWdlbnQudjEuQ2hhbGxlbmdlUmVxdWVzdBohLmNvY29zLmFnZW50LnYxLkNoYWxsZW5nZVJlc3BvbnNlEkEKBEhlbGQSGy5jb2Nvcy5hZ2VudC52MS5IZWxkUmVxdWVzdBocLmNvY29zLmFnZW50LnYxLkhlbGRSZXNwb25zZRJWCgtBY2tub3dsZWRnZRIiLmNvY29zLmFnZW50LnYxLkFja25vd2xlZGdlUmVxdWVzdBojLmNvY29zLmFnZW50LnYxLkFja25vd2xlZGdlUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("CgtwYXJ0eS5wcm90bxIOY29jb3MuYWdlbnQudjEiEQoPTWFuaWZlc3RSZXF1ZXN0IiUKEE1hbmlmZXN0UmVzcG9uc2USEQoJY2Fub25pY2FsGAEgASgMIkMKEENoYWxsZW5nZVJlcXVlc3QSFgoOY29tcHV0YXRpb25faWQYASABKAkSFwoPbWFuaWZlc3RfZGlnZXN0GAIgASgMIkAKEUNoYWxsZW5nZVJlc3BvbnNlEhEKCWNoYWxsZW5nZRgBIAEoDBIYChBsaWZldGltZV9zZWNvbmRzGAIgASgNIhsKC0hlbGRSZXF1ZXN0EgwKBGl0ZW0YASABKAkiLQoMSGVsZFJlc3BvbnNlEg0KBWJ5dGVzGAEgASgEEg4KBmRpZ2VzdBgCIAEoDCIkChJBY2tub3dsZWRnZVJlcXVlc3QSDgoGZGlnZXN0GAEgASgMIhUKE0Fja25vd2xlZGdlUmVzcG9uc2UiDwoNT3V0cHV0UmVxdWVzdCJGCg5PdXRwdXRSZXNwb25zZRIMCgR0YWlsGAEgASgJEhUKDWRyb3BwZWRfYnl0ZXMYAiABKAQSDwoHcnVubmluZxgDIAEoCDKTAwoMUGFydHlTZXJ2aWNlEk0KCE1hbmlmZXN0Eh8uY29jb3MuYWdlbnQudjEuTWFuaWZlc3RSZXF1ZXN0GiAuY29jb3MuYWdlbnQudjEuTWFuaWZlc3RSZXNwb25zZRJQCglDaGFsbGVuZ2USIC5jb2Nvcy5hZ2VudC52MS5DaGFsbGVuZ2VSZXF1ZXN0GiEuY29jb3MuYWdlbnQudjEuQ2hhbGxlbmdlUmVzcG9uc2USQQoESGVsZBIbLmNvY29zLmFnZW50LnYxLkhlbGRSZXF1ZXN0GhwuY29jb3MuYWdlbnQudjEuSGVsZFJlc3BvbnNlElYKC0Fja25vd2xlZGdlEiIuY29jb3MuYWdlbnQudjEuQWNrbm93bGVkZ2VSZXF1ZXN0GiMuY29jb3MuYWdlbnQudjEuQWNrbm93bGVkZ2VSZXNwb25zZRJHCgZPdXRwdXQSHS5jb2Nvcy5hZ2VudC52MS5PdXRwdXRSZXF1ZXN0Gh4uY29jb3MuYWdlbnQudjEuT3V0cHV0UmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * @generated from message cocos.agent.v1.ManifestRequest
@@ -175,6 +175,52 @@ export const AcknowledgeResponseSchema: GenMessage<AcknowledgeResponse> = /*@__P
   messageDesc(file_party, 7);
 
 /**
+ * @generated from message cocos.agent.v1.OutputRequest
+ */
+export type OutputRequest = Message<"cocos.agent.v1.OutputRequest"> & {
+};
+
+/**
+ * Describes the message cocos.agent.v1.OutputRequest.
+ * Use `create(OutputRequestSchema)` to create a new message.
+ */
+export const OutputRequestSchema: GenMessage<OutputRequest> = /*@__PURE__*/
+  messageDesc(file_party, 8);
+
+/**
+ * @generated from message cocos.agent.v1.OutputResponse
+ */
+export type OutputResponse = Message<"cocos.agent.v1.OutputResponse"> & {
+  /**
+   * Lines the algorithm printed, the newest last, control characters replaced.
+   *
+   * @generated from field: string tail = 1;
+   */
+  tail: string;
+
+  /**
+   * Bytes it printed before those, and bytes that came too fast to be kept.
+   *
+   * @generated from field: uint64 dropped_bytes = 2;
+   */
+  droppedBytes: bigint;
+
+  /**
+   * Whether there may be more: the run is not over.
+   *
+   * @generated from field: bool running = 3;
+   */
+  running: boolean;
+};
+
+/**
+ * Describes the message cocos.agent.v1.OutputResponse.
+ * Use `create(OutputResponseSchema)` to create a new message.
+ */
+export const OutputResponseSchema: GenMessage<OutputResponse> = /*@__PURE__*/
+  messageDesc(file_party, 9);
+
+/**
  * @generated from service cocos.agent.v1.PartyService
  */
 export const PartyService: GenService<{
@@ -217,6 +263,17 @@ export const PartyService: GenService<{
     methodKind: "unary";
     input: typeof AcknowledgeRequestSchema;
     output: typeof AcknowledgeResponseSchema;
+  },
+  /**
+   * The last of what the algorithm printed, for those the manifest's `log_readers` name. Signed,
+   * method `Output`.
+   *
+   * @generated from rpc cocos.agent.v1.PartyService.Output
+   */
+  output: {
+    methodKind: "unary";
+    input: typeof OutputRequestSchema;
+    output: typeof OutputResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_party, 0);

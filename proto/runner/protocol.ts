@@ -17,6 +17,8 @@ export const MAX_OUTPUT_CHUNK = 48 << 10;
 export const MAX_ARGUMENTS = 4096;
 /** Longest argument in bytes, one below Linux's MAX_ARG_STRLEN for the closing NUL. */
 export const MAX_ARGUMENT_BYTES = (128 << 10) - 1;
+/** Most package indexes a manifest may name. */
+export const MAX_EGRESS = 16;
 /** Longest message text in an event, in characters. */
 export const MAX_MESSAGE = 4096;
 
@@ -47,7 +49,7 @@ export interface Limits {
 }
 
 /** Lowest and highest value of each limit. A timer past 2^31 ms would fire at once: 20 days. */
-const RANGES: { readonly [K in keyof Limits]: readonly [number, number] } = {
+export const LIMIT_RANGES: { readonly [K in keyof Limits]: readonly [number, number] } = {
   wallSeconds: [0.001, 20 * 86_400],
   memoryBytes: [16 << 20, 2 ** 50],
   processes: [4, 32_768],
@@ -73,6 +75,11 @@ export interface RunRequest {
   readonly limits: Partial<Limits>;
   /** Whether the job's directory has `requirements/`. */
   readonly hasRequirements: boolean;
+  /**
+   * Package indexes, `host:port`, the installation of requirements may reach; the run itself never
+   * reaches any. Absent: none. A runner that can't grant them refuses the job.
+   */
+  readonly egress?: readonly string[];
 }
 
 /** "End it now": the run is killed and `finished` with `stopped` follows. Closing does the same. */
@@ -176,6 +183,12 @@ export interface FinishedEvent {
 /** A line from the runner. */
 export type RunnerEvent = StartedEvent | OutputEvent | DroppedEvent | FinishedEvent;
 
+/** Whether a text names a package index: a name in lower case or an IPv4 address, and a port. */
+export function isEgress(value: string): boolean {
+  const match = /^([a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63}){0,16}):([1-9][0-9]{0,4})$/.exec(value);
+  return match !== null && !/^-|-$|-\.|\.-/.test(match[1] as string) && Number(match[2]) <= 65_535;
+}
+
 /** Whether a text is a job's name; also what keeps `..` and `/` out of every path made of it. */
 export function isJobId(value: string): boolean {
   return /^job-[0-9a-f]{16}$/.test(value);
@@ -208,6 +221,7 @@ export function parseRequest(line: string): RunnerRequest {
     args: readArguments(object.take("args")),
     limits: readLimits(object.take("limits"), false),
     hasRequirements: object.boolean("hasRequirements"),
+    ...(object.has("egress") ? { egress: readEgress(object.take("egress")) } : {}),
   });
 }
 
@@ -275,10 +289,18 @@ function readArguments(value: unknown): readonly string[] {
   return Object.freeze(value as string[]);
 }
 
+function readEgress(value: unknown): readonly string[] {
+  const isName = (each: unknown) => typeof each === "string" && isEgress(each);
+  if (!Array.isArray(value) || value.length > MAX_EGRESS || !value.every(isName)) {
+    throw bad("egress", `be a list of at most ${MAX_EGRESS} texts host:port`);
+  }
+  return Object.freeze(value as string[]);
+}
+
 function readLimits(value: unknown, all: boolean): Partial<Limits> {
   const object = new Reader(value, "limits.");
   const limits: Record<string, number> = {};
-  for (const [name, [min, max]] of Object.entries(RANGES)) {
+  for (const [name, [min, max]] of Object.entries(LIMIT_RANGES)) {
     if (!all && !object.has(name)) continue;
     const limit = object.number(name, min, max);
     if (name !== "wallSeconds" && name !== "cpus" && !Number.isInteger(limit)) {

@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer";
 import fc from "fast-check";
 import {
   encodeLine,
+  isEgress,
   isJobId,
   type Limits,
   MAX_ARGUMENT_BYTES,
@@ -56,6 +57,35 @@ const wrong = (pattern: RegExp) => ({
 Deno.test("parseRequest() reads what encodeLine() writes", () => {
   assert.deepEqual(parseRequest(text(encodeLine(RUN))), RUN);
   assert.deepEqual(parseRequest(text(encodeLine({ type: "stop" }))), { type: "stop" });
+  const indexed: RunRequest = { ...RUN, egress: ["pypi.org:443", "10.0.2.2:3141"] };
+  assert.deepEqual(parseRequest(text(encodeLine(indexed))), indexed);
+});
+
+Deno.test("isEgress() takes a name or an IPv4 address with a port, nothing that could be more", () => {
+  for (const good of ["pypi.org:443", "localhost:1", "10.0.2.2:65535", "a-b.example:8080"]) {
+    assert.equal(isEgress(good), true, good);
+  }
+  for (
+    const bad of [
+      "",
+      "pypi.org",
+      "pypi.org:",
+      "pypi.org:0",
+      "pypi.org:65536",
+      "pypi.org:0443",
+      "PyPI.org:443",
+      "https://pypi.org:443",
+      "u@pypi.org:443",
+      "pypi.org:443/simple",
+      "pypi..org:443",
+      "-pypi.org:443",
+      "pypi-.org:443",
+      "*.org:443",
+      "[::1]:443",
+      "pypi.org:443\n",
+      "pypi.org,evil.org:443",
+    ]
+  ) assert.equal(isEgress(bad), false, bad);
 });
 
 Deno.test("parseEvent() reads what encodeLine() writes", () => {
@@ -93,6 +123,9 @@ Deno.test("parseRequest() names the field that is wrong", () => {
     [{ limits: { memoryBytes: 2.5e8 + 0.5 } }, /limits.memoryBytes must be a whole/],
     [{ limits: { memory: 1 } }, /limits."memory" must not be there/],
     [{ hasRequirements: 1 }, /hasRequirements must be true or false/],
+    [{ egress: "pypi.org:443" }, /egress must be a list of at most 16 texts host:port/],
+    [{ egress: ["pypi.org"] }, /egress must/],
+    [{ egress: new Array(17).fill("pypi.org:443") }, /egress must/],
     [{ argv: ["/bin/sh"] }, /"argv" must not be there/],
   ];
   for (const [change, pattern] of cases) {
