@@ -1,17 +1,12 @@
 // The one place that makes gRPC clients. The server is not trusted: what it sends is bounded and
 // parsed, its texts are its own.
 import { Buffer } from "node:buffer";
-import { createHash, X509Certificate } from "node:crypto";
 import type { EventEmitter } from "node:events";
-import net from "node:net";
-import tls from "node:tls";
 import {
-  ChannelCredentials,
   type ChannelOptions,
   Client,
   type ClientReadableStream,
   type ClientWritableStream,
-  credentials as grpcCredentials,
   Metadata,
   type ServiceError,
 } from "@grpc/grpc-js";
@@ -31,7 +26,7 @@ import {
   Status,
 } from "../base/mod.ts";
 import { Health, HealthCheckResponse_ServingStatus as Serving } from "./gen/health_pb.ts";
-import { withoutGoaway } from "./_frames.ts";
+import { ownCredentials, type Refusal } from "./_credentials.ts";
 import { until } from "./_until.ts";
 import { CHUNK_BYTES, MAX_HEADER_BYTES, MAX_MESSAGE_BYTES } from "./limits.ts";
 import {
@@ -42,6 +37,8 @@ import {
   type RpcClient,
   type Streamed,
 } from "./rpc.ts";
+
+export { securityText } from "./_credentials.ts";
 
 /** How a client protects its connection; PEM texts. */
 export type ClientSecurity =
@@ -70,13 +67,6 @@ export type ClientSecurity =
 export interface ConnectOptions {
   readonly target: Endpoint;
   readonly security: ClientSecurity;
-}
-
-/** The words the Go CLI prints for a client's security. */
-export function securityText(security: ClientSecurity): string {
-  if (security.kind === "none") return "without TLS";
-  if (security.kind === "pinned") return "with TLS and a pinned key";
-  return security.clientCert === undefined ? "with TLS" : "with mTLS";
 }
 
 /**
@@ -136,11 +126,6 @@ export function connectTo<S extends Record<string, DescService>>(
   } as unknown as Connected<S>;
 }
 
-/** Why our own side refused the last connection. */
-interface Refusal {
-  error?: CocosError;
-}
-
 /** Whether a server says SERVING for a health service name; `false` also when it can't be reached. */
 export async function checkHealth(
   options: ConnectOptions & { readonly service: string; readonly timeoutMs: number },
@@ -154,82 +139,6 @@ export async function checkHealth(
   } catch {
     return false;
   }
-}
-
-/** TLS 1.3 only, ALPN h2 only. */
-const TLS = { minVersion: "TLSv1.3", ALPNProtocols: ["h2"] } as const;
-
-function tlsOptions(
-  target: Endpoint,
-  security: ClientSecurity & { kind: "tls" | "pinned" },
-): tls.ConnectionOptions {
-  if (security.kind === "pinned") {
-    // Nobody signed the certificate but its own key, and no name is looked for in it. The handshake
-    // still proves that the server holds that key (RFC 8446 §4.4.3), whatever this option says.
-    return { ...TLS, host: target.host, rejectUnauthorized: false };
-  }
-  const name = security.serverName ?? target.host;
-  return {
-    ...TLS,
-    ...(security.ca === undefined ? {} : { ca: security.ca }),
-    ...(security.clientCert === undefined ? {} : { cert: security.clientCert }),
-    ...(security.clientKey === undefined ? {} : { key: security.clientKey }),
-    // SNI carries names only (RFC 6066 §3); the certificate is checked against `host` either way.
-    ...(net.isIP(name) === 0 ? { servername: name } : {}),
-    host: name,
-  };
-}
-
-/**
- * Credentials over our own socket, plain or `tls.connect`: the place where a connection is guarded
- * and, one day, bound to evidence.
- */
-function ownCredentials(
-  target: Endpoint,
-  security: ClientSecurity,
-  refusal: Refusal,
-): ChannelCredentials {
-  const base = grpcCredentials.createInsecure();
-  const options = security.kind === "none" ? undefined : tlsOptions(target, security);
-  const judge = (made: tls.TLSSocket) => {
-    if (security.kind === "pinned") security.check(keyOf(made));
-    else if (!made.authorized) throw made.authorizationError;
-  };
-  const secure = (socket: net.Socket) =>
-    new Promise<net.Socket>((resolve, reject) => {
-      const made = tls.connect({ ...options, socket }, () => {
-        try {
-          judge(made);
-          delete refusal.error;
-          resolve(made);
-        } catch (thrown) {
-          if (thrown instanceof CocosError) refusal.error = thrown;
-          made.destroy();
-          reject(thrown);
-        }
-      });
-      made.once("error", reject);
-    });
-  class OwnCredentials extends ChannelCredentials {
-    override _isSecure = () => options !== undefined;
-    override _equals = (other: ChannelCredentials): boolean => other === this;
-    override _createSecureConnector: ChannelCredentials["_createSecureConnector"] = (...given) => ({
-      ...base._createSecureConnector(...given),
-      connect: async (socket: net.Socket) => ({
-        socket: withoutGoaway(options === undefined ? socket : await secure(socket), 0),
-        secure: options !== undefined,
-      }),
-    });
-  }
-  return new OwnCredentials();
-}
-
-/** SHA-256 of the SubjectPublicKeyInfo a server proved to hold, lower-case hexadecimal. */
-function keyOf(socket: tls.TLSSocket): string {
-  const { raw } = socket.getPeerCertificate(true);
-  return createHash("sha256").update(
-    new X509Certificate(raw).publicKey.export({ format: "der", type: "spki" }),
-  ).digest("hex");
 }
 
 const identity = (bytes: Uint8Array) =>
