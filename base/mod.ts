@@ -16,4 +16,5 @@ export * from "./digest.ts";
 export * from "./duration.ts";
 export * from "./errors.ts";
 export * from "./log.ts";
+export * from "./wheelhouse.ts";
 export * from "./zip.ts";

@@ -1,12 +1,11 @@
 // What an upload sends: the bytes of a file, a directory's archive or a wheelhouse, in messages of
 // 1 MiB, made one at a time so that memory stays flat whatever the size.
 import {
-  byteOrder,
   CocosError,
   listDirectory,
+  listWheelhouse,
   messageOf,
   zipEntries,
-  type ZipEntry,
   zipSize,
 } from "../base/mod.ts";
 
@@ -44,52 +43,12 @@ export async function directoryPayload(path: string): Promise<Payload> {
   return { chunks: zipEntries(entries), size: zipSize(entries) };
 }
 
-/**
- * A wheelhouse as an archive: `requirements.txt` and every `*.whl` of a directory, at top level.
- *
- * @param requirements Text file to send as requirements.txt; absent, the directory's own.
- * @throws {CocosError} `not-found` without requirements, `invalid-argument` without wheels.
- */
+/** A wheelhouse's archive. */
 export async function wheelhousePayload(
   directory: string,
   requirements: string | undefined,
 ): Promise<Payload> {
-  const names: string[] = [];
-  try {
-    for await (const { name } of Deno.readDir(directory)) {
-      if (name.endsWith(".whl")) names.push(name);
-    }
-  } catch (cause) {
-    throw unreadable(directory, cause);
-  }
-  if (names.length === 0) {
-    throw new CocosError(
-      "invalid-argument",
-      `Cannot upload the wheelhouse ${JSON.stringify(directory)} as it has no *.whl file`,
-      { hint: "`pip download -r requirements.txt -d <directory>` fills one." },
-    );
-  }
-  const files: [string, string][] = [
-    ["requirements.txt", requirements ?? `${directory}/requirements.txt`],
-    ...names.sort(byteOrder).map((name) => [name, `${directory}/${name}`] as [string, string]),
-  ];
-  const entries: ZipEntry[] = [];
-  for (const [name, path] of files) {
-    const info = await look(path);
-    if (!info.isFile) {
-      throw new CocosError(
-        "invalid-argument",
-        `Cannot upload ${JSON.stringify(path)} as it is not a regular file`,
-      );
-    }
-    entries.push({
-      path,
-      name,
-      mode: 0o100644,
-      mtime: info.mtime ?? new Date(0),
-      size: info.size,
-    });
-  }
+  const entries = await listWheelhouse(directory, requirements);
   return { chunks: zipEntries(entries), size: zipSize(entries) };
 }
 
