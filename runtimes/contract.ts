@@ -1,8 +1,8 @@
 // What a runtime is: a driver says what to run and what it needs, the sandbox decides what it may
 // touch. Job files come from parties nobody trusts.
-import { CocosError } from "../base/mod.ts";
+import { CocosError, type Logger } from "../base/mod.ts";
 import type { Kind, Limits, Outcome } from "../proto/runner/mod.ts";
-import type { Bind, Ending } from "./sandbox/mod.ts";
+import type { Bind, Ending, JobGroup, OutputSink } from "./sandbox/mod.ts";
 
 /** A job whose directory and request have been checked. */
 export interface Job {
@@ -23,6 +23,18 @@ export interface Facilities {
   readonly python: string;
   /** pip: its wheel, or the directory one was unpacked to. */
   readonly pip: string | undefined;
+  /** Container engine, if the runner was told one. */
+  readonly docker: Engine | undefined;
+}
+
+/** A container engine and how it sees this runner. */
+export interface Engine {
+  /** Path of its unix socket. */
+  readonly socket: string;
+  /** The runner's control group subtree as the engine names it; without one it uses its own. */
+  readonly cgroup: string | undefined;
+  /** Marks what this runner made there. */
+  readonly owner: string;
 }
 
 /** What to run, with what in sight beside `/usr`. */
@@ -32,6 +44,29 @@ export interface Command {
   readonly args: readonly string[];
   readonly binds: readonly Bind[];
 }
+
+/** What a run has of its job, however it is confined. */
+export interface Stage {
+  /** Every process of the run must be in it, or in a group beneath. */
+  readonly group: JobGroup;
+  readonly onOutput: OutputSink;
+}
+
+/** A started run, however it is confined. */
+export interface Execution {
+  /**
+   * Resolved when the algorithm was let go, false if it ended before that. Rejects with why it can't
+   * be run; `invalid-argument` if a file of the job is to blame.
+   */
+  readonly released: Promise<boolean>;
+  /** How it ended; settled when no process of it is left, also after `released` rejected. */
+  readonly ended: Promise<Ending>;
+  /** Ends it; safe at any time. */
+  kill(): void;
+}
+
+/** Starts a run in a confinement of the driver's own, which must hold all that the sandbox does. */
+export type Launch = (stage: Stage) => Execution;
 
 /** How a run is told to the agent. */
 export interface Verdict {
@@ -51,10 +86,12 @@ export interface Runtime {
    * @throws {CocosError} when the job can't be run; its message goes to the agent.
    */
   prepare(job: Job, facilities: Facilities): Promise<Command | undefined>;
-  /** The algorithm's command, its world included. */
-  command(job: Job, facilities: Facilities): Command;
+  /** The algorithm's command for the sandbox, its world included, or a start of the driver's own. */
+  command(job: Job, facilities: Facilities): Command | Launch;
   /** Success or not, from how the algorithm's process ended. */
   collect(ending: Ending): Verdict;
+  /** Removes what a killed runner left outside the work area; asked once, when a runner starts. */
+  sweep?(facilities: Facilities, log: Logger): Promise<void>;
 }
 
 /** Working directory of every algorithm: holds `datasets/`, `results/` and the algorithm's file. */

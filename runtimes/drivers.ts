@@ -1,7 +1,7 @@
 // The drivers there are, by kind: a fifth is one folder and one line here.
-import { CocosError } from "../base/mod.ts";
+import { CocosError, type Logger } from "../base/mod.ts";
 import type { Kind } from "../proto/runner/mod.ts";
-import type { Runtime } from "./contract.ts";
+import type { Facilities, Runtime } from "./contract.ts";
 import { elf } from "./elf/mod.ts";
 import { python } from "./python/mod.ts";
 
@@ -20,4 +20,9 @@ export function driverOf(kind: Kind): Runtime {
     });
   }
   return driver;
+}
+
+/** Removes what a killed runner left outside its work area. */
+export async function sweepDrivers(facilities: Facilities, log: Logger): Promise<void> {
+  for (const driver of DRIVERS) await driver.sweep?.(facilities, log);
 }

@@ -11,7 +11,7 @@ import type {
   Usage,
 } from "../proto/runner/mod.ts";
 import { MAX_MESSAGE, MAX_OUTPUT_CHUNK } from "../proto/runner/mod.ts";
-import type { Command, Facilities, Job, Runtime, Verdict } from "./contract.ts";
+import type { Command, Execution, Facilities, Job, Launch, Runtime, Verdict } from "./contract.ts";
 import { WORLD } from "./contract.ts";
 import { driverOf } from "./drivers.ts";
 import {
@@ -83,7 +83,7 @@ class Run {
   #group: JobGroup | undefined;
   #counted = { cpuMs: 0, peakBytes: 0, oomKills: 0, forksRefused: 0 };
   #results: ResultsCount = NOTHING;
-  #process: SandboxProcess | undefined;
+  #process: Execution | undefined;
   /** Why we ended it, if we did. */
   #cut: "stopped" | "timeout" | undefined;
 
@@ -130,7 +130,8 @@ class Run {
     } catch (thrown) {
       const error = asCocosError(thrown);
       this.#shop.log.error("job failed", { job: this.#job.id, error: messageOf(thrown) });
-      return { outcome: "start-failed", message: error.message };
+      const outcome = error.code === "invalid-argument" ? "refused" : "start-failed";
+      return { outcome, message: error.message };
     } finally {
       clearTimeout(deadline);
       this.#signal.removeEventListener("abort", onStop);
@@ -167,18 +168,22 @@ class Run {
     return verdict.outcome === "ok" && over !== undefined ? over : verdict;
   }
 
-  async #phase(phase: Phase, command: Command): Promise<Ending> {
+  /** How a command is started: by bubblewrap. */
+  #inSandbox({ program, args, binds }: Command): Launch {
+    const { bwrap, leaked } = this.#shop;
+    const { tmpBytes } = this.#limits;
+    return ({ group, onOutput }) =>
+      new SandboxProcess(
+        { program, args, binds, cwd: WORLD, tmpBytes },
+        { bwrap, group, leaked, onOutput },
+      );
+  }
+
+  async #phase(phase: Phase, command: Command | Launch): Promise<Ending> {
     if (this.#cut !== undefined) return { kind: "killed" };
-    this.#process = new SandboxProcess({
-      program: command.program,
-      args: command.args,
-      binds: command.binds,
-      cwd: WORLD,
-      tmpBytes: this.#limits.tmpBytes,
-    }, {
-      bwrap: this.#shop.bwrap,
+    const launch = typeof command === "function" ? command : this.#inSandbox(command);
+    this.#process = launch({
       group: this.#group as JobGroup,
-      leaked: this.#shop.leaked,
       onOutput: (stream, bytes) => this.#onOutput(phase, stream, bytes),
     });
     if (this.#cut !== undefined) this.#process.kill();
@@ -223,7 +228,7 @@ class Run {
     if (this.#cut === "timeout") {
       return { outcome: "timeout", message: `over the time of ${this.#limits.wallSeconds} s` };
     }
-    if (this.#counted.oomKills > 0) {
+    if (this.#counted.oomKills > 0 || (ending.kind === "exit" && ending.oom === true)) {
       return { outcome: "oom", message: `over the memory of ${this.#limits.memoryBytes} bytes` };
     }
     const { forksRefused } = this.#counted;

@@ -10,6 +10,8 @@ import {
   startLogging,
 } from "../base/mod.ts";
 import type { Limits } from "../proto/runner/mod.ts";
+import type { Facilities } from "./contract.ts";
+import { sweepDrivers } from "./drivers.ts";
 import { removeSite, SITE_PREFIX, type Workshop } from "./job.ts";
 import { HELP, readOptions, type RunnerOptions } from "./options.ts";
 import { type Groups, groupsAt, insecureNoGroups, killProcesses } from "./sandbox/mod.ts";
@@ -77,6 +79,16 @@ function sweep(options: RunnerOptions, log: Logger): void {
   }
 }
 
+function facilitiesOf({ python, pip, docker, dockerCgroup, work }: RunnerOptions): Facilities {
+  return {
+    python,
+    pip,
+    docker: docker === undefined
+      ? undefined
+      : { socket: docker, cgroup: dockerCgroup, owner: work },
+  };
+}
+
 async function run(options: RunnerOptions): Promise<void> {
   startLogging(options.logLevel);
   const log = logger("runner");
@@ -85,7 +97,9 @@ async function run(options: RunnerOptions): Promise<void> {
       hint: "Start bin/cocos-runner, which changes to another user, or start it as one.",
     });
   }
+  const facilities = facilitiesOf(options);
   sweep(options, log);
+  await sweepDrivers(facilities, log);
   const groups = await groupsOf(options, log);
   const defaults = defaultLimits(options.memoryBytes);
   const { leaked } = await selfTest(options.bwrap, groups, defaults);
@@ -93,7 +107,7 @@ async function run(options: RunnerOptions): Promise<void> {
     work: options.work,
     bwrap: options.bwrap,
     groups,
-    facilities: { python: options.python, pip: options.pip },
+    facilities,
     defaults,
     leaked,
     log,

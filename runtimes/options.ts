@@ -14,6 +14,10 @@ export interface RunnerOptions {
   readonly bwrap: string;
   readonly python: string;
   readonly pip: string | undefined;
+  /** Socket of the container engine; undefined: containers are refused. */
+  readonly docker: string | undefined;
+  /** The subtree of `cgroup` as the engine names it. */
+  readonly dockerCgroup: string | undefined;
   /** Memory of a job whose manifest names none, in bytes; undefined: three quarters of the machine. */
   readonly memoryBytes: number | undefined;
   readonly logLevel: Level;
@@ -30,6 +34,8 @@ export const HELP = `cocos-runner: runs algorithms in the sandbox for the agent
   --bwrap PATH           bubblewrap (default /usr/bin/bwrap)
   --python PATH          interpreter, below /usr (default /usr/bin/python3)
   --pip PATH             pip's wheel or directory; without it requirements are refused
+  --docker SOCKET        container engine; without it containers are refused
+  --docker-cgroup PATH   the directory of --cgroup as the engine names it, from the hierarchy's root
   --memory BYTES         memory of a job that names none (default: 3/4 of the machine)
   --log-level LEVEL      debug, info, warn or error (default info)
   --help, --version
@@ -53,6 +59,8 @@ export function readOptions(argv: readonly string[]): RunnerOptions | "help" | "
         "bwrap": { type: "string", default: "/usr/bin/bwrap" },
         "python": { type: "string", default: "/usr/bin/python3" },
         "pip": { type: "string" },
+        "docker": { type: "string" },
+        "docker-cgroup": { type: "string" },
         "memory": { type: "string" },
         "log-level": { type: "string", default: "info" },
         "help": { type: "boolean" },
@@ -101,6 +109,8 @@ export function readOptions(argv: readonly string[]): RunnerOptions | "help" | "
     bwrap: path("bwrap"),
     python,
     pip: optional("pip"),
+    docker: optional("docker"),
+    dockerCgroup: optional("docker-cgroup"),
     memoryBytes,
     logLevel,
   };

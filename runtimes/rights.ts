@@ -11,10 +11,12 @@ const SYS = ["uid", "systemMemoryInfo"];
  * configuration file.
  */
 export function rights(options: RunnerOptions): string[] {
-  const paths = [options.work, options.socket, ...(options.cgroup ? [options.cgroup] : [])].join();
+  const { work, socket, cgroup, docker } = options;
+  const paths = [work, socket, cgroup, docker].filter((path) => path !== undefined).join();
+  const sockets = [socket, docker].filter((path) => path !== undefined);
   return [
     `--allow-run=${options.bwrap}`,
-    `--allow-net=unix:${options.socket}`,
+    `--allow-net=${sockets.map((path) => `unix:${path}`).join()}`,
     `--allow-read=${paths}`,
     `--allow-write=${paths}`,
     `--allow-sys=${SYS.join()}`,

@@ -20,6 +20,8 @@ Deno.test("readOptions() fills in defaults and takes every flag", () => {
     bwrap: "/usr/bin/bwrap",
     python: "/usr/bin/python3",
     pip: undefined,
+    docker: undefined,
+    dockerCgroup: undefined,
     memoryBytes: undefined,
     logLevel: "info",
   });
@@ -67,6 +69,12 @@ Deno.test("rights() is the whole list, made from the options", () => {
     "--ignore-env",
     "--deny-ffi",
     "--deny-import",
+  ]);
+  // The engine's socket is added to three kinds, and only when the engine is configured.
+  assert.deepEqual(rights(options("--docker", "/e.sock", "--docker-cgroup", "/g")).slice(1, 4), [
+    "--allow-net=unix:/r/s.sock,unix:/e.sock",
+    "--allow-read=/w,/r/s.sock,/c,/e.sock",
+    "--allow-write=/w,/r/s.sock,/c,/e.sock",
   ]);
 });
 

@@ -19,10 +19,12 @@ export interface JobGroup {
   add(pid: number): void;
   /** Kills every member, where the kernel can do that in one step. */
   kill(): void;
-  /** Whether any process is still in it. */
+  /** Whether any process is still in it or beneath. */
   populated(): boolean;
+  /** Processes in it and in groups beneath, as this namespace numbers them. */
+  members(): number[];
   usage(): GroupUsage;
-  /** Removes the empty group. */
+  /** Removes the empty group and those beneath. */
   remove(): void;
 }
 
@@ -81,9 +83,29 @@ function leftovers(path: string): string[] {
     .map((entry) => `${path}/${entry.name}`);
 }
 
+/** A group and those a container engine made beneath it, the deepest first. */
+function withInner(path: string): string[] {
+  try {
+    return [
+      ...[...Deno.readDirSync(path)].filter((entry) => entry.isDirectory)
+        .flatMap((entry) => withInner(`${path}/${entry.name}`)),
+      path,
+    ];
+  } catch (cause) {
+    if (cause instanceof Deno.errors.NotFound) return [];
+    throw new CocosError("unavailable", `Cannot list the control group ${path}`, { cause });
+  }
+}
+
+function membersOf(path: string): number[] {
+  return withInner(path).flatMap((each) =>
+    readOr(`${each}/cgroup.procs`, "").split("\n").filter((line) => line !== "").map(Number)
+  );
+}
+
 /** Removes groups; one that has a process in it stays and is named in the error. */
 function removeGroups(paths: readonly string[]): void {
-  for (const path of paths) {
+  for (const path of paths.flatMap(withInner)) {
     try {
       Deno.removeSync(path);
     } catch (cause) {
@@ -132,6 +154,7 @@ function unifiedGroup(path: string): JobGroup {
     add: (pid) => put(`${path}/cgroup.procs`, pid),
     kill: () => put(`${path}/cgroup.kill`, 1),
     populated: () => field(readOr(`${path}/cgroup.events`, ""), "populated") !== 0,
+    members: () => membersOf(path),
     usage: () => ({
       cpuMs: Math.round(field(readOr(`${path}/cpu.stat`, ""), "usage_usec") / 1000),
       peakBytes: Number(readOr(`${path}/memory.peak`, "0")),
@@ -170,13 +193,11 @@ export function legacyGroups(directory: string): Groups {
       return legacyGroup(directory, job, used);
     },
     sweep: async (kill) => {
-      const members = (path: string) =>
-        readOr(`${path}/cgroup.procs`, "").split("\n").filter((line) => line !== "").map(Number);
       for (const name of used) {
         for (const path of leftovers(`${directory}/${name}`)) {
-          const pids = members(path);
+          const pids = membersOf(path);
           if (pids.length > 0) await kill(pids);
-          await emptied(() => members(path).length > 0);
+          await emptied(() => membersOf(path).length > 0);
           removeGroups([path]);
         }
       }
@@ -193,7 +214,8 @@ function legacyGroup(directory: string, job: string, used: readonly string[]): J
     },
     // Version 1 has no such step: the death of the pid namespace's first process does it.
     kill: () => {},
-    populated: () => readOr(`${directory}/pids/${job}/cgroup.procs`, "") !== "",
+    populated: () => membersOf(`${directory}/pids/${job}`).length > 0,
+    members: () => membersOf(`${directory}/pids/${job}`),
     usage: () => ({
       cpuMs: Math.round(Number(readOr(`${cpu}/cpuacct.usage`, "0")) / 1e6),
       peakBytes: Number(readOr(`${memory}/memory.max_usage_in_bytes`, "0")),
@@ -210,6 +232,7 @@ export function insecureNoGroups(): Groups {
     add: () => {},
     kill: () => {},
     populated: () => false,
+    members: () => [],
     usage: () => ({ cpuMs: 0, peakBytes: 0, oomKills: 0, forksRefused: 0 }),
     remove: () => {},
   };

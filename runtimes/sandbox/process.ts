@@ -10,8 +10,8 @@ import { seccompProgram } from "./seccomp.ts";
 
 /** How a program ended. */
 export type Ending =
-  /** It ran and gave this code; bubblewrap tells a death by signal N as 128 + N. */
-  | { readonly kind: "exit"; readonly code: number }
+  /** It ran and gave this code; a death by signal N is told as 128 + N, one for memory with `oom`. */
+  | { readonly kind: "exit"; readonly code: number; readonly oom?: boolean }
   /** bubblewrap itself was killed: by us, for memory, or with its group. */
   | { readonly kind: "killed" }
   /** It never ran; `reason` is bubblewrap's own last line. */
