@@ -1,7 +1,6 @@
 // What the process is asked to do: a computation from a file, or the seed's test server (`cvms`).
 // Flags and variables are all checked before anything is opened, and all mistakes are named.
 import {
-  boolean,
   CocosError,
   type Field,
   integer,
@@ -11,9 +10,10 @@ import {
   oneOf,
   readConfig,
   type Source,
-  text,
 } from "../base/mod.ts";
-import { flagHelp, type Flags, type FlagSpec, parseFlags } from "./flags.ts";
+import { CVMS_FLAGS, cvmsPlan } from "./cvms.ts";
+import { flagHelp, type Flags, type FlagSpecs, parseFlags, path } from "./flags.ts";
+import type { ComputationPlan } from "./plan.ts";
 
 /** Where the process listens, and how it speaks. */
 export interface ServerSettings {
@@ -30,56 +30,50 @@ export interface ServerSettings {
 /** Where the computation comes from. */
 export type Origin =
   | { readonly kind: "file"; readonly path: string }
-  | {
-    readonly kind: "cvms";
-    readonly algorithm: string;
-    readonly publicKey: string;
-    readonly datasets: readonly string[];
-    readonly attestedTls: boolean;
-    readonly clientCaFile: string;
-  };
+  | { readonly kind: "cvms"; readonly plan: ComputationPlan };
+
+/** What is done with the computation. */
+export interface Options {
+  /** Only what the Go programs know goes into the manifest. */
+  readonly compat: boolean;
+  /** File the canonical manifest is written to, for the parties. */
+  readonly manifestOut: string | undefined;
+}
 
 /** A parsed command line. */
 export type Invocation =
   | { readonly command: "help"; readonly text: string }
   | { readonly command: "version" }
-  | {
-    readonly command: "serve";
-    readonly settings: ServerSettings;
-    readonly origin: Origin;
-  };
+  | ({ readonly command: "print"; readonly origin: Origin } & Options)
+  | (
+    & { readonly command: "serve"; readonly settings: ServerSettings; readonly origin: Origin }
+    & Options
+  );
 
 const COMMON = {
-  plain: { value: false, help: "lines for people instead of JSON lines" },
-  host: { value: true, help: "address to listen on, before the variable" },
-  port: { value: true, help: "port to listen on, before the variable" },
-  help: { value: false, help: "print this" },
-  h: { value: false, help: "the same" },
-} as const satisfies Record<string, FlagSpec>;
+  "manifest-out": {
+    takes: "value",
+    help: "write the canonical manifest there, for the parties to read and approve",
+  },
+  "print-manifest": { takes: "nothing", help: "print the canonical manifest and end" },
+  compat: {
+    takes: "nothing",
+    help: "a manifest of what the Go programs know, for an agent with --compat",
+  },
+  plain: { takes: "nothing", help: "lines for people instead of JSON lines" },
+  host: { takes: "value", help: "address to listen on, before the variable" },
+  port: { takes: "value", help: "port to listen on, before the variable" },
+  help: { takes: "nothing", help: "print this" },
+  h: { takes: "nothing", help: "the same" },
+} as const satisfies FlagSpecs;
 
 const FILE_FLAGS = {
-  file: { value: true, help: "computation to hold (JSON)" },
+  file: { takes: "value", help: "computation to hold (JSON)" },
   ...COMMON,
-  version: { value: false, help: "print the version" },
-} as const satisfies Record<string, FlagSpec>;
+  version: { takes: "nothing", help: "print the version" },
+} as const satisfies FlagSpecs;
 
-const CVMS_FLAGS = {
-  "algo-path": { value: true, help: "algorithm file; its digest goes into the manifest" },
-  "public-key-path": { value: true, help: "public key (PEM) of every party" },
-  "attested-tls-bool": {
-    value: true,
-    help: "whether the agent serves attested TLS: true or false",
-  },
-  "data-paths": { value: true, help: "dataset files or directories, separated by commas" },
-  "client-ca-file": {
-    value: true,
-    help: "path in the CVM of the authority of client certificates",
-  },
-  "ca-url": { value: true, help: "accepted; the agent gets it from create-vm --ca-url" },
-  "cvm-id": { value: true, help: "accepted; the agent gets it from the manager" },
-  "cmv-id": { value: true, help: "the same, as the seed's walk spells it" },
-  ...COMMON,
-} as const satisfies Record<string, FlagSpec>;
+const ALL_CVMS_FLAGS = { ...CVMS_FLAGS, ...COMMON } as const satisfies FlagSpecs;
 
 /** Suffixes of the variables; `cvms` reads them bare, as the Go test server does. */
 const SUFFIXES = [
@@ -106,7 +100,7 @@ Flags:
 ${flagHelp(FILE_FLAGS)}
 
 Flags of cvms, with one dash or two:
-${flagHelp(CVMS_FLAGS)}
+${flagHelp(ALL_CVMS_FLAGS)}
 
 Variables: COMPUTATIONS_HOST (localhost), _PORT (7001), _SERVER_CERT, _SERVER_KEY, _SERVER_CA_CERTS,
 _CLIENT_CA_CERTS, _LOG_LEVEL (debug); for cvms the same names without prefix.`;
@@ -127,25 +121,36 @@ export function readInvocation(argv: readonly string[], env: Source): Invocation
       return undefined;
     }
   };
-  const flags = attempt(() =>
-    cvms ? parseFlags(argv.slice(1), CVMS_FLAGS) : parseFlags(argv, FILE_FLAGS)
-  ) as Flags<keyof typeof CVMS_FLAGS | keyof typeof FILE_FLAGS> | undefined;
+  const flags = attempt((): Partial<Flags<typeof ALL_CVMS_FLAGS & typeof FILE_FLAGS>> =>
+    cvms ? parseFlags(argv.slice(1), ALL_CVMS_FLAGS) : parseFlags(argv, FILE_FLAGS)
+  );
   if (flags?.help !== undefined || flags?.h !== undefined) return { command: "help", text: HELP };
   if (flags?.version !== undefined) return { command: "version" };
   const settings = attempt(() => readServer(cvms ? "" : "COMPUTATIONS_", flags ?? {}, env));
+  const compat = flags?.compat !== undefined;
   const origin = flags === undefined
     ? undefined
     : cvms
-    ? cvmsOrigin(flags, mistakes)
+    ? cvmsOrigin(flags, compat, mistakes)
     : fileOrigin(flags, mistakes);
+  const out = flags?.["manifest-out"];
+  const manifestOut = out === undefined ? undefined : attempt(() => path(out));
+  if (compat && (manifestOut ?? flags?.["print-manifest"]) !== undefined) {
+    mistakes.push(
+      "A compat manifest has no canonical form: leave -compat or the manifest's output",
+    );
+  }
   if (mistakes.length > 0 || settings === undefined || origin === undefined) {
     throw new CocosError("invalid-argument", mistakes.join("\n"), {
       hint: cvms
-        ? `The flags of cvms are:\n${flagHelp(CVMS_FLAGS)}`
+        ? `The flags of cvms are:\n${flagHelp(ALL_CVMS_FLAGS)}`
         : "`cocos-computations --help` lists flags and variables.",
     });
   }
-  return { command: "serve", settings, origin };
+  const options = { origin, compat, manifestOut };
+  return flags?.["print-manifest"] === undefined
+    ? { command: "serve", settings, ...options }
+    : { command: "print", ...options };
 }
 
 function fileOrigin({ file }: { file?: string }, mistakes: string[]): Origin | undefined {
@@ -157,25 +162,12 @@ function fileOrigin({ file }: { file?: string }, mistakes: string[]): Origin | u
 }
 
 function cvmsOrigin(
-  flags: Flags<keyof typeof CVMS_FLAGS>,
+  flags: Flags<typeof CVMS_FLAGS>,
+  compat: boolean,
   mistakes: string[],
 ): Origin | undefined {
-  const before = mistakes.length;
-  if (!flags["algo-path"]) mistakes.push("Algorithm path is required");
-  if (!flags["public-key-path"]) mistakes.push("Public key path is required");
-  const attestedTls = attempt([], () => boolean().parse(flags["attested-tls-bool"] ?? ""));
-  if (attestedTls === undefined) {
-    mistakes.push("Attested TLS flag is required and it must be a boolean value");
-  }
-  if (mistakes.length > before) return undefined;
-  return attempt(mistakes, () => ({
-    kind: "cvms",
-    algorithm: path(flags["algo-path"] ?? ""),
-    publicKey: path(flags["public-key-path"] ?? ""),
-    datasets: (flags["data-paths"] ?? "").split(",").filter((each) => each !== "").map(path),
-    attestedTls: attestedTls as boolean,
-    clientCaFile: text().parse(flags["client-ca-file"] ?? ""),
-  }));
+  const plan = cvmsPlan(flags, compat, mistakes);
+  return plan === undefined ? undefined : { kind: "cvms", plan };
 }
 
 function attempt<T>(mistakes: string[], work: () => T): T | undefined {
@@ -229,13 +221,6 @@ function readServer(
     );
   }
   return settings;
-}
-
-/** A path that fits a permission list. */
-function path(value: string): string {
-  const one = text().parse(value);
-  if (one.includes(",")) throw new RangeError(`must be a path without comma, is "${one}"`);
-  return one;
 }
 
 const pathField: Field<string> = { fallback: "", parse: path };

@@ -61,12 +61,32 @@ function protectionText({ serverCert, serverKey, clientCa }: ServerSettings): st
   return clientCa === "" ? `with TLS ${files}` : `with mTLS ${files} and client ca ${clientCa}`;
 }
 
+async function writeManifest(path: string, text: string): Promise<void> {
+  try {
+    await Deno.writeTextFile(path, text);
+  } catch (cause) {
+    throw new CocosError("io", `Cannot write ${JSON.stringify(path)}: ${messageOf(cause)}`, {
+      cause,
+      hint: "Give -manifest-out a file in a folder that exists.",
+    });
+  }
+}
+
+/** The canonical manifest on stdout, its exact bytes. */
+async function print({ origin }: Invocation & { command: "print" }): Promise<void> {
+  write((await resolve(await readPlan(origin))).agreement?.text ?? "");
+}
+
 async function run(invocation: Invocation & { command: "serve" }): Promise<void> {
-  const { settings, origin } = invocation;
+  const { settings, origin, manifestOut } = invocation;
   const end = stopped();
   startPrinting(settings.logLevel, settings.plain, write);
   const log = logger("computations");
-  const computation = await resolve(await readPlan(origin));
+  const computation = await resolve(await readPlan(origin), invocation);
+  if (manifestOut !== undefined && computation.agreement !== undefined) {
+    await writeManifest(manifestOut, computation.agreement.text);
+  }
+  const { agreement } = computation;
   const tls = await readTls(settings);
   const sessions = new Sessions(computation, log);
   await using server = await serve({
@@ -88,10 +108,20 @@ async function run(invocation: Invocation & { command: "serve" }): Promise<void>
     computation_id: computation.id,
     name: computation.name,
     sha3_256: computation.digest,
+    ...(agreement === undefined
+      ? { mode: "compat" }
+      : { manifest_digest: agreement.digest, channel: agreement.channel }),
     algorithm: computation.algorithm.hash,
     datasets: computation.datasets,
     consumers: computation.consumers,
   });
+  if (agreement === undefined) {
+    log.warn(
+      "compat: requests will be signed over the role only, the manifest is agreed by nobody",
+    );
+  } else if (agreement.channel === "insecure") {
+    log.warn("channel insecure: whoever is between a party and the agent reads and changes all");
+  }
   await end;
   await server.close(GRACE_MS);
   log.info("computations stopped");
@@ -106,6 +136,9 @@ try {
       break;
     case "version":
       write(`${info.version}\n`);
+      break;
+    case "print":
+      await print(invocation);
       break;
     case "serve":
       await run(invocation);

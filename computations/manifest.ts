@@ -1,18 +1,20 @@
 // From a plan to the manifest on the wire: files hashed, keys read, everything checked at start and
 // all mistakes named together. Then the manifest never changes.
 import { create, toBinary } from "@bufbuild/protobuf";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { CocosError, hex, messageOf, sha3_256 } from "../base/mod.ts";
 import {
-  CocosError,
-  digestFile,
-  digestOf,
-  fromHex,
-  hex,
-  messageOf,
-  sha3_256,
-  zipDirectory,
-} from "../base/mod.ts";
-import { CHUNK_BYTES, cvms, readPublicKeyPem } from "../proto/mod.ts";
-import { type AssetPlan, type ComputationPlan, IN_CVM } from "./plan.ts";
+  agreementDigest,
+  canonicalManifest,
+  type Channel,
+  CHUNK_BYTES,
+  cvms,
+  readPublicKeyPem,
+} from "../proto/mod.ts";
+import { assetOf, requirementsOf } from "./asset.ts";
+import { kindOf } from "./kind.ts";
+import { beyondCompat, checkRules } from "./rules.ts";
+import { type ComputationPlan, IN_CVM } from "./plan.ts";
 
 /** A computation that is ready to be given to agents. */
 export interface Computation {
@@ -22,10 +24,20 @@ export interface Computation {
   readonly manifest: Uint8Array;
   /** SHA3-256 of those bytes, hexadecimal. */
   readonly digest: string;
+  /** What the parties approve; a compat manifest has no such form. */
+  readonly agreement: {
+    /** Canonical text (docs/protocol.md). */
+    readonly text: string;
+    /** Its digest, hexadecimal. */
+    readonly digest: string;
+    readonly channel: Channel;
+  } | undefined;
   readonly datasets: readonly { readonly filename: string; readonly hash: string }[];
   readonly algorithm: { readonly hash: string };
   readonly consumers: number;
 }
+
+type Message = MessageInitShape<typeof cvms.ComputationRunReqSchema>;
 
 /** Longest PEM text sent as agent configuration. */
 const MAX_PEM_CHARACTERS = 256 * 1024;
@@ -33,10 +45,14 @@ const MAX_PEM_CHARACTERS = 256 * 1024;
 /**
  * Reads all files of a plan and makes the manifest.
  *
+ * @param compat only fields of the Go programs: what the strict mode adds is refused, not dropped
  * @throws {CocosError} `invalid-manifest` that lists every missing file, bad key and wrong digest.
  */
-export async function resolve(plan: ComputationPlan): Promise<Computation> {
-  const mistakes: string[] = [];
+export async function resolve(
+  plan: ComputationPlan,
+  { compat = false }: { readonly compat?: boolean } = {},
+): Promise<Computation> {
+  const mistakes: string[] = compat ? beyondCompat(plan) : [];
   const attempt = async <T>(at: string, work: () => Promise<T>): Promise<T | undefined> => {
     try {
       return await work();
@@ -46,29 +62,50 @@ export async function resolve(plan: ComputationPlan): Promise<Computation> {
     }
   };
   const keys = new Map<string, Promise<Uint8Array>>();
-  const key = (path: string) => {
+  const key = async (at: string, path: string) => {
     const known = keys.get(path) ?? readKey(path);
     keys.set(path, known);
-    return known;
+    return await attempt(at, () => known) ?? new Uint8Array();
   };
-  const asset = async (at: string, given: AssetPlan) => ({
-    hash: await attempt(at, () => digest(given)) ?? new Uint8Array(),
-    userKey: await attempt(`${at}.key`, () => key(given.key)) ?? new Uint8Array(),
-  });
 
-  const algorithm = await asset("algorithm", plan.algorithm);
+  const { algorithm: program } = plan;
+  const asset = await attempt("algorithm", () => assetOf(program));
+  const { file } = program;
+  const type = compat || program.type !== undefined || file === undefined || asset === undefined
+    ? program.type
+    : await attempt("algorithm.type", () => kindOf(file));
+  const requirements = await attempt(
+    "algorithm.requirements",
+    () => requirementsOf(program.requirements),
+  );
+  const algorithm = {
+    hash: asset?.hash ?? new Uint8Array(),
+    userKey: await key("algorithm.key", program.key),
+    ...(compat ? {} : {
+      type: type ?? "",
+      args: [...program.args],
+      runtime: program.runtime,
+      requirementsHash: requirements ?? new Uint8Array(),
+      size: BigInt(asset?.size ?? 0),
+    }),
+  };
   const datasets = [];
   for (const [i, dataset] of plan.datasets.entries()) {
-    const { filename } = dataset;
     const at = `datasets[${i}]`;
-    const problem = nameProblem(filename, plan.datasets.slice(0, i).map((each) => each.filename));
-    if (problem !== undefined) mistakes.push(`${at}.filename: ${problem}`);
-    datasets.push({ ...await asset(at, dataset), filename });
+    const found = await attempt(at, () => assetOf(dataset));
+    datasets.push({
+      hash: found?.hash ?? new Uint8Array(),
+      userKey: await key(`${at}.key`, dataset.key),
+      filename: dataset.filename,
+      ...(compat ? {} : {
+        size: BigInt(found?.size ?? 0),
+        decompress: dataset.decompress ?? found?.isDirectory ?? false,
+      }),
+    });
   }
   const consumers = [];
   for (const [i, path] of plan.consumers.entries()) {
-    const userKey = await attempt(`consumers[${i}]`, () => key(path));
-    consumers.push({ userKey: userKey ?? new Uint8Array() });
+    consumers.push({ userKey: await key(`consumers[${i}]`, path) });
   }
   const { agent } = plan;
   const pem = async (at: string, value: string) =>
@@ -82,6 +119,24 @@ export async function resolve(plan: ComputationPlan): Promise<Computation> {
     logLevel: agent.logLevel,
     attestedTls: agent.attestedTls,
   };
+  const { name, description, channel } = plan;
+  const body: Message = {
+    name,
+    description,
+    datasets,
+    algorithm,
+    resultConsumers: consumers,
+    agentConfig,
+    ...(compat ? {} : {
+      limits: Object.fromEntries(
+        Object.entries(plan.limits).map(([name, value]) => [name, BigInt(value)]),
+      ),
+      logReaders: [...plan.logReaders],
+      egress: [...plan.egress],
+      channel,
+    }),
+  };
+  mistakes.push(...checkRules(plan, body, compat));
   if (mistakes.length > 0) {
     throw new CocosError(
       "invalid-manifest",
@@ -89,21 +144,36 @@ export async function resolve(plan: ComputationPlan): Promise<Computation> {
       { hint: "Correct the files named above and start again." },
     );
   }
-  const { name, description } = plan;
-  const body = { name, description, datasets, algorithm, resultConsumers: consumers, agentConfig };
-  const serialize = (id: string) =>
-    toBinary(cvms.ComputationRunReqSchema, create(cvms.ComputationRunReqSchema, { id, ...body }));
-  const id = plan.id ?? `c-${hex(sha3_256(serialize(""))).slice(0, 16)}`;
-  const manifest = serialize(id);
+  const message = create(cvms.ComputationRunReqSchema, { id: "", ...body });
+  message.id = plan.id ?? (compat ? compatId(message) : strictId(message));
+  const manifest = toBinary(cvms.ComputationRunReqSchema, message);
   return {
-    id,
+    id: message.id,
     name,
     manifest,
     digest: hex(sha3_256(manifest)),
+    agreement: compat ? undefined : {
+      text: canonicalManifest(message),
+      digest: hex(agreementDigest(message)),
+      channel,
+    },
     algorithm: { hash: hex(algorithm.hash) },
     datasets: datasets.map(({ filename, hash }) => ({ filename, hash: hex(hash) })),
     consumers: consumers.length,
   };
+}
+
+function compatId(message: cvms.ComputationRunReq): string {
+  const bytes = toBinary(cvms.ComputationRunReqSchema, message);
+  return `c-${hex(sha3_256(bytes)).slice(0, 16)}`;
+}
+
+/** A UUID of the content, the same at each start: version 8 of RFC 9562 §5.8. */
+function strictId(message: cvms.ComputationRunReq): string {
+  const bytes = agreementDigest(message).slice(0, 16);
+  bytes[6] = (bytes[6] as number) & 0x0f | 0x80;
+  bytes[8] = (bytes[8] as number) & 0x3f | 0x80;
+  return hex(bytes).replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
 /** The messages a manifest travels in: pieces of 1 MiB, then one empty with `is_last` (§4.4). */
@@ -114,17 +184,6 @@ export function* manifestChunks({ id, manifest }: Computation): Generator<cvms.R
     yield chunk(manifest.subarray(at, at + CHUNK_BYTES), false);
   }
   yield chunk(new Uint8Array(), true);
-}
-
-async function digest({ file, hash }: AssetPlan): Promise<Uint8Array> {
-  const given = hash === undefined ? undefined : fromHex(hash);
-  if (file === undefined) return given ?? new Uint8Array();
-  const info = await Deno.stat(file);
-  const found = info.isDirectory ? await digestOf(zipDirectory(file)) : await digestFile(file);
-  if (given !== undefined && hex(given) !== hex(found)) {
-    throw new CocosError("digest-mismatch", `${file} has the digest ${hex(found)}, not ${hash}`);
-  }
-  return found;
 }
 
 async function readKey(path: string): Promise<Uint8Array> {
@@ -145,17 +204,6 @@ async function pemOrPath(value: string): Promise<string> {
     throw new CocosError("invalid-manifest", `${value} is not a PEM file`);
   }
   return pem;
-}
-
-/** What is wrong with a dataset's name: it becomes a file name in the CVM (threats F-1). */
-function nameProblem(name: string, before: readonly string[]): string | undefined {
-  if (name === "") return undefined;
-  if (name === "." || name === ".." || name.includes("/")) return "must be a plain file name";
-  if (new TextEncoder().encode(name).length > 255) return "must have at most 255 bytes";
-  if (before.includes(name)) {
-    return `${JSON.stringify(name)} is the name of another dataset already: give each its own`;
-  }
-  return undefined;
 }
 
 function explain(error: unknown): string {

@@ -6,11 +6,15 @@ import { cvms, readPublicKeyPem } from "../proto/mod.ts";
 import { inFolder, KEYS } from "./_testbed.ts";
 import { readInvocation } from "./config.ts";
 import { resolve } from "./manifest.ts";
-import { filesOf, parsePlan, readPlan } from "./plan.ts";
+import { filesOf, readPlan } from "./plan.ts";
+import { parsePlan } from "./plan_file.ts";
+
+/** A UUID of version 8 (RFC 9562 §5.8). */
+const UUID_8 = /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 const HELLO = "b314e28493eae9dab57ac4f0c6d887bddbbeb810e900d818395ace558e96516d";
 
-Deno.test("resolve() makes the manifest of a computation file", async () => {
+Deno.test("resolve() in compat makes the manifest the Go programs know of a computation file", async () => {
   await inFolder(async (dir) => {
     const json = JSON.stringify({
       id: "study-1",
@@ -32,8 +36,15 @@ Deno.test("resolve() makes the manifest of a computation file", async () => {
       `${dir}/d/`,
       `${dir}/pub.pem`,
     ]);
-    const computation = await resolve(plan);
+    const computation = await resolve(plan, { compat: true });
     const manifest = fromBinary(cvms.ComputationRunReqSchema, computation.manifest);
+    // Nothing from number 100 on: these are the bytes of a Go server.
+    const { limits, logReaders, egress, channel } = manifest;
+    assert.deepEqual([limits, logReaders, egress, channel], [undefined, [], [], ""]);
+    const { type, args, size } = manifest.algorithm!;
+    assert.deepEqual([type, args, size], ["", [], 0n]);
+    assert.ok(manifest.datasets.every((each) => each.size === 0n && !each.decompress));
+    assert.equal(computation.agreement, undefined);
     const userKey = readPublicKeyPem(KEYS.publicPem);
     assert.deepEqual([manifest.id, manifest.name, manifest.description], [
       "study-1",
@@ -67,23 +78,32 @@ Deno.test("resolve() makes the manifest of a computation file", async () => {
 
 Deno.test("resolve() gives a computation without id one that follows from its content", async () => {
   await inFolder(async (dir) => {
-    const make = (name: string) =>
-      resolve(parsePlan(
-        JSON.stringify({
-          name,
-          algorithm: { file: "algo.py", key: "pub.pem" },
-          consumers: ["pub.pem"],
-        }),
-        `${dir}/`,
-      ));
-    const [a, again, b] = [await make("a"), await make("a"), await make("b")];
-    assert.match(a.id, /^c-[0-9a-f]{16}$/);
-    assert.equal(a.id, again.id);
-    assert.notEqual(a.id, b.id);
+    const make = (name: string, compat: boolean) =>
+      resolve(
+        parsePlan(
+          JSON.stringify({
+            name,
+            algorithm: { file: "algo.py", key: "pub.pem" },
+            consumers: ["pub.pem"],
+          }),
+          `${dir}/`,
+        ),
+        { compat },
+      );
+    for (const [compat, form] of [[true, /^c-[0-9a-f]{16}$/], [false, UUID_8]] as const) {
+      const [a, again, b] = [
+        await make("a", compat),
+        await make("a", compat),
+        await make("b", compat),
+      ];
+      assert.match(a.id, form);
+      assert.equal(a.id, again.id);
+      assert.notEqual(a.id, b.id);
+    }
   });
 });
 
-Deno.test("readPlan() of the seed's flags is the Go test server's computation", async () => {
+Deno.test("readPlan() of the seed's flags with -compat is the Go test server's computation", async () => {
   await inFolder(async (dir) => {
     for (const dash of ["-", "--"]) {
       const invocation = readInvocation([
@@ -103,11 +123,12 @@ Deno.test("readPlan() of the seed's flags is the Go test server's computation", 
         "1",
         `${dash}cmv-id`,
         "2",
+        `${dash}compat`,
       ], () => undefined);
       assert.ok(invocation.command === "serve");
       const { settings } = invocation;
       assert.deepEqual([settings.host, settings.port], ["localhost", 7001]);
-      const computation = await resolve(await readPlan(invocation.origin));
+      const computation = await resolve(await readPlan(invocation.origin), invocation);
       const manifest = fromBinary(cvms.ComputationRunReqSchema, computation.manifest);
       assert.deepEqual(
         [manifest.id, manifest.name, manifest.description, manifest.agentConfig?.port],
@@ -194,18 +215,19 @@ Deno.test("parsePlan() names every field that is wrong", () => {
     {
       message: [
         "The computation has 12 mistake(s):",
-        "extra: is not known; known are id, name, description, algorithm, datasets, consumers, agent",
+        "extra: is not known; known are id, name, description, algorithm, datasets, consumers, agent, " +
+        "limits, log_readers, egress, channel",
         "id: must be text",
-        "datasets[0].name: is not known; known are file, hash, key, filename",
+        "datasets[0].name: is not known; known are file, hash, size, key, filename, decompress",
         "datasets[0].hash: must be a SHA3-256 digest of 64 hexadecimal digits",
         "datasets[1]: must be an object",
         "datasets[1]: needs a file or a hash",
         "datasets[1].key: is required",
         "consumers: needs at least one public key file",
+        "agent.port: must be a port from 1 to 65535",
         "agent.attested_tls: must be true or false",
         "algorithm.file: must be a path without comma",
         "algorithm.key: is required",
-        "agent.port: must be a port from 1 to 65535",
       ].join("\n  "),
     },
   );
@@ -238,10 +260,10 @@ Deno.test("resolve() names every missing file, bad key, wrong digest and bad nam
           /^algorithm\.key: no such file/,
           /^datasets\[0\]: .*a\.csv has the digest b314.*, not 0000/,
           /^datasets\[0\]\.key: .*private\.pem: error decoding key: label "PRIVATE KEY"/,
-          /^datasets\[1\]\.filename: "a\.csv" is the name of another dataset already/,
-          /^datasets\[2\]\.filename: must be a plain file name/,
           /^consumers\[0\]: .*algo\.py: error decoding key/,
           /^agent\.key_file: .*algo\.py is not a PEM file/,
+          /^datasets\[1\]\.filename: "a\.csv" is the name of datasets\[0\] already/,
+          /^datasets\[2\]\.filename: "\.\.\/x" must be a plain file name/,
         ].entries()
       ) assert.match(lines[i + 1] ?? "", pattern);
       return true;

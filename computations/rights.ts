@@ -1,4 +1,4 @@
-// launch: --allow-env=HOST,PORT,SERVER_CERT,SERVER_KEY,SERVER_CA_CERTS,CLIENT_CA_CERTS,LOG_LEVEL,COMPUTATIONS_HOST,COMPUTATIONS_PORT,COMPUTATIONS_SERVER_CERT,COMPUTATIONS_SERVER_KEY,COMPUTATIONS_SERVER_CA_CERTS,COMPUTATIONS_CLIENT_CA_CERTS,COMPUTATIONS_LOG_LEVEL --allow-read --allow-run=getent
+// launch: --ignore-env --allow-env=HOST,PORT,SERVER_CERT,SERVER_KEY,SERVER_CA_CERTS,CLIENT_CA_CERTS,LOG_LEVEL,COMPUTATIONS_HOST,COMPUTATIONS_PORT,COMPUTATIONS_SERVER_CERT,COMPUTATIONS_SERVER_KEY,COMPUTATIONS_SERVER_CA_CERTS,COMPUTATIONS_CLIENT_CA_CERTS,COMPUTATIONS_LOG_LEVEL --allow-read --allow-run=getent
 // Prints the rights the server needs, one flag a line: its own address and the files its computation
 // names. It opens the computation file and nothing else; wherever that is, hence the read right.
 import { CocosError, formatEndpoint } from "../base/mod.ts";
@@ -8,21 +8,28 @@ import { type ComputationPlan, filesOf, readPlan } from "./plan.ts";
 /** Addresses of a host name. */
 export type Resolve = (host: string) => readonly string[];
 
-/** Flags for a server of this plan. */
+/** Flags for a server of this plan, or for printing its manifest. */
 export function rights(
-  { settings, origin }: Invocation & { command: "serve" },
+  invocation: Invocation & { command: "serve" | "print" },
   plan: ComputationPlan | undefined,
   resolve: Resolve,
 ): string[] {
-  const { host, port, serverCert, serverKey, clientCa } = settings;
+  const { origin, manifestOut } = invocation;
+  const settings = invocation.command === "serve" ? invocation.settings : undefined;
   const read = [
     ...(origin.kind === "file" ? [origin.path] : []),
     ...(plan === undefined ? [] : filesOf(plan)),
-    ...[serverCert, serverKey, clientCa].filter((path) => path !== ""),
-  ];
+    ...[settings?.serverCert, settings?.serverKey, settings?.clientCa]
+      .filter((path) => path !== undefined && path !== ""),
+  ] as string[];
   return [
     ...(read.length === 0 ? [] : [`--allow-read=${[...new Set(read)].map(whole).join(",")}`]),
-    `--allow-net=${hostsOf(host, resolve).map((each) => formatEndpoint({ host: each, port }))}`,
+    ...(manifestOut === undefined ? [] : [`--allow-write=${whole(manifestOut)}`]),
+    ...(settings === undefined
+      ? []
+      : [`--allow-net=${
+        hostsOf(settings.host, resolve).map((host) => formatEndpoint({ host, port: settings.port }))
+      }`]),
   ];
 }
 
@@ -57,7 +64,7 @@ if (import.meta.main) {
   const argv = Deno.args[0] === "--" ? Deno.args.slice(1) : Deno.args;
   try {
     const invocation = readInvocation(argv, (name) => Deno.env.get(name));
-    if (invocation.command === "serve") {
+    if (invocation.command === "serve" || invocation.command === "print") {
       // A computation that can't be read gives no files; the server then reports why.
       const plan = await readPlan(invocation.origin).catch(() => undefined);
       for (const each of rights(invocation, plan, getent)) console.log(each);

@@ -1,9 +1,11 @@
 // The whole process under exactly its rights: its first lines, an agent's manifest, its end.
 import assert from "node:assert/strict";
-import { checkHealth } from "../proto/mod.ts";
+import { hex } from "../base/mod.ts";
+import { checkHealth, digestOfCanonical } from "../proto/mod.ts";
 import { readInvocation } from "./config.ts";
 import { dial, inFolder } from "./_testbed.ts";
-import { parsePlan, readPlan } from "./plan.ts";
+import { readPlan } from "./plan.ts";
+import { parsePlan } from "./plan_file.ts";
 import { rights } from "./rights.ts";
 
 const HERE = new URL(".", import.meta.url).pathname;
@@ -31,6 +33,20 @@ Deno.test("rights() grants the files of the computation and the listening addres
   assert.deepEqual(flagsOf(cvms, { HOST: "192.0.2.1", PORT: "7" }), ["--allow-net=192.0.2.1:7"]);
   assert.deepEqual(flagsOf(cvms, { HOST: "host.example", PORT: "7" }), [
     "--allow-net=host.example:7,192.0.2.9:7",
+  ]);
+});
+
+Deno.test("rights() for a printed manifest has no network, and one file to write if it is asked for", () => {
+  const of = (argv: string[]) => {
+    const invocation = readInvocation(argv, () => undefined);
+    assert.ok(invocation.command === "serve" || invocation.command === "print");
+    return rights(invocation, undefined, () => []);
+  };
+  assert.deepEqual(of(["--file", "c.json", "--print-manifest"]), ["--allow-read=c.json"]);
+  assert.deepEqual(of(["--file", "c.json", "--manifest-out", "m.json", "--host", "192.0.2.1"]), [
+    "--allow-read=c.json",
+    "--allow-write=m.json",
+    "--allow-net=192.0.2.1:7001",
   ]);
 });
 
@@ -83,7 +99,8 @@ Deno.test("cocos-computations cvms runs under exactly its rights, until SIGTERM"
   await inFolder(async (dir) => {
     const port = freePort();
     const argv = ["cvms", "-algo-path", `${dir}/algo.py`, "-public-key-path", `${dir}/pub.pem`]
-      .concat("-attested-tls-bool", "false", "-data-paths", `${dir}/a.csv,${dir}/d`);
+      .concat("-attested-tls-bool", "false", "-data-paths", `${dir}/a.csv,${dir}/d`)
+      .concat("-manifest-out", `${dir}/manifest.json`);
     const { child, lines } = await start(dir, argv, { HOST: "127.0.0.1", PORT: String(port) });
     const first = JSON.parse((await lines.next()).value);
     assert.equal(
@@ -92,7 +109,10 @@ Deno.test("cocos-computations cvms runs under exactly its rights, until SIGTERM"
     );
     assert.deepEqual(Object.keys(first), ["time", "level", "msg"]);
     const computation = JSON.parse((await lines.next()).value);
-    assert.deepEqual([computation.msg, computation.computation_id], ["computation", "1"]);
+    assert.deepEqual([computation.msg, computation.channel], ["computation", "insecure"]);
+    assert.match(JSON.parse((await lines.next()).value).msg, /^channel insecure: /);
+    const canonical = await Deno.readFile(`${dir}/manifest.json`);
+    assert.equal(computation.manifest_digest, hex(digestOfCanonical(canonical)));
     const target = { host: "127.0.0.1", port };
     assert.ok(
       await checkHealth({
@@ -127,7 +147,8 @@ Deno.test("cocos-computations cvms runs under exactly its rights, until SIGTERM"
       `${dir}/d`,
       `${dir}/pub.pem`,
     ]);
-    for (const kind of ["write", "run", "ffi", "import"]) assert.deepEqual(used(kind), []);
+    assert.deepEqual(used("write"), [`${dir}/manifest.json`]);
+    for (const kind of ["run", "ffi", "import"]) assert.deepEqual(used(kind), []);
   });
 });
 

@@ -147,8 +147,13 @@ export class Sessions {
     });
   }
 
-  #runResponse({ computationId, error }: cvms.RunResponse, peer: string): void {
-    const properties = { peer, computation_id: cut(computationId) };
+  #runResponse({ computationId, error, doorKey }: cvms.RunResponse, peer: string): void {
+    const properties = {
+      peer,
+      computation_id: cut(computationId),
+      // What a party pins with `--pin sha256:…`, when the agent made its own certificate.
+      ...(doorKey === "" ? {} : { door_key: cut(doorKey) }),
+    };
     if (error !== "") {
       this.#log.error("agent refused the manifest", { ...properties, error: cut(error) });
       return;

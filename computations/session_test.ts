@@ -5,7 +5,7 @@ import { type Logger, logger, startLogging } from "../base/mod.ts";
 import { CHUNK_BYTES, cvms, CvmsService, implement, serve } from "../proto/mod.ts";
 import { dial, type FakeAgent, inFolder, KEYS } from "./_testbed.ts";
 import { type Computation, manifestChunks, resolve } from "./manifest.ts";
-import { parsePlan } from "./plan.ts";
+import { parsePlan } from "./plan_file.ts";
 import { jsonLine } from "./print.ts";
 import { Sessions } from "./session.ts";
 
@@ -16,6 +16,9 @@ startLogging("debug", (record) => {
   printed.push(line);
 });
 
+/** Id of the computation. */
+const ID = "7d444840-9dc0-81d1-b245-5ffdce74fad2";
+
 async function withServer(
   work: (port: number, computation: Computation, log: Logger) => Promise<void>,
   answerMs?: number,
@@ -24,7 +27,7 @@ async function withServer(
     printed.length = 0;
     const plan = parsePlan(
       JSON.stringify({
-        id: "7",
+        id: ID,
         algorithm: { file: "algo.py", key: "pub.pem" },
         datasets: [{ file: "a.csv", key: "pub.pem" }],
         consumers: ["pub.pem"],
@@ -68,7 +71,7 @@ async function line(msg: string): Promise<Record<string, unknown>> {
 
 const ACCEPT = {
   case: "runRes",
-  value: { computationId: "7", error: "" },
+  value: { computationId: ID, error: "" },
 } as const;
 
 Deno.test("Sessions gives the first agent the manifest at once, the last chunk empty", async () => {
@@ -84,20 +87,20 @@ Deno.test("Sessions gives the first agent the manifest at once, the last chunk e
       computation.manifest,
     );
     const last = (await agent.next())?.value as cvms.RunReqChunks;
-    assert.deepEqual([last.id, last.data.length, last.isLast], ["7", 0, true]);
+    assert.deepEqual([last.id, last.data.length, last.isLast], [ID, 0, true]);
     await agent.hangUp();
   });
 });
 
 Deno.test("manifestChunks() cuts at 1 MiB", () => {
-  const computation = { id: "7", manifest: new Uint8Array(2 * CHUNK_BYTES + 3) } as Computation;
+  const computation = { id: ID, manifest: new Uint8Array(2 * CHUNK_BYTES + 3) } as Computation;
   assert.deepEqual(
     [...manifestChunks(computation)].map(({ data, isLast, id }) => [
       id,
       data.length,
       isLast,
     ]),
-    [["7", CHUNK_BYTES, false], ["7", CHUNK_BYTES, false], ["7", 3, false], ["7", 0, true]],
+    [[ID, CHUNK_BYTES, false], [ID, CHUNK_BYTES, false], [ID, 3, false], [ID, 0, true]],
   );
 });
 
@@ -112,16 +115,16 @@ Deno.test("Sessions asks a new connection for its state once an agent has accept
     // The same agent again: it has the manifest and gets none.
     await using again = dial(port);
     assert.deepEqual((await again.next())?.case, "agentStateReq");
-    again.say({ case: "agentStateRes", value: { id: "7", state: "ReceivingData" } });
+    again.say({ case: "agentStateRes", value: { id: ID, state: "ReceivingData" } });
     await line("agent has the manifest already");
     await again.hangUp();
 
     // Another agent: it waits for a manifest and gets it.
     await using other = dial(port);
     const request = await other.next();
-    assert.equal((request?.value as cvms.AgentStateReq).id, "7");
-    other.say({ case: "agentStateRes", value: { id: "7", state: "ReceivingManifest" } });
-    assert.equal((await receive(other)).id, "7");
+    assert.equal((request?.value as cvms.AgentStateReq).id, ID);
+    other.say({ case: "agentStateRes", value: { id: ID, state: "ReceivingManifest" } });
+    assert.equal((await receive(other)).id, ID);
     await other.hangUp();
   });
 });
@@ -132,13 +135,13 @@ Deno.test("Sessions sends the manifest again to an agent that has not accepted i
       await using agent = dial(port);
       await receive(agent);
       if (error !== undefined) {
-        agent.say({ case: "runRes", value: { computationId: "7", error } });
+        agent.say({ case: "runRes", value: { computationId: ID, error } });
         assert.equal((await line("agent refused the manifest")).error, error);
       }
       await agent.hangUp();
     }
     await using agent = dial(port);
-    assert.equal((await receive(agent)).id, "7");
+    assert.equal((await receive(agent)).id, ID);
   });
 });
 
@@ -150,7 +153,7 @@ Deno.test("Sessions does not wait for ever for a state", async () => {
     await line("agent accepted the manifest");
     await using mute = dial(port);
     assert.equal((await mute.next())?.case, "agentStateReq");
-    assert.equal((await receive(mute)).id, "7");
+    assert.equal((await receive(mute)).id, ID);
   }, 5);
 });
 
@@ -161,7 +164,7 @@ Deno.test("S-5 Sessions prints everything an agent says, and trusts none of it",
     const at = { seconds: 1_700_000_000n, nanos: 5_000_000 };
     agent.say({
       case: "agentLog",
-      value: { message: "\x1b[2J\n{msg}\x9b", level: "WARN", computationId: "7", timestamp: at },
+      value: { message: "\x1b[2J\n{msg}\x9b", level: "WARN", computationId: ID, timestamp: at },
     });
     agent.say({
       case: "agentEvent",
@@ -169,7 +172,7 @@ Deno.test("S-5 Sessions prints everything an agent says, and trusts none of it",
         eventType: "Running",
         status: "InProgress",
         originator: "agent",
-        computationId: "7",
+        computationId: ID,
         timestamp: { seconds: 9_223_372_036_854_775_807n, nanos: 0 },
         details: new TextEncoder().encode('{"a":1}'),
       },
@@ -178,7 +181,7 @@ Deno.test("S-5 Sessions prints everything an agent says, and trusts none of it",
       case: "vTPMattestationReport",
       value: { file: new Uint8Array(3), certSerialNumber: "12" },
     });
-    agent.say({ case: "stopComputationRes", value: { computationId: "7", message: "" } });
+    agent.say({ case: "stopComputationRes", value: { computationId: ID, message: "" } });
     agent.say({ case: undefined });
     await line("agent sent a message of no known kind");
     await agent.hangUp();
@@ -194,14 +197,14 @@ Deno.test("S-5 Sessions prints everything an agent says, and trusts none of it",
       {
         level: "WARN",
         msg: "agent log",
-        computation_id: "7",
+        computation_id: ID,
         text: "\x1b[2J\n{msg}\x9b",
         at: "2023-11-14T22:13:20.005Z",
       },
       {
         level: "INFO",
         msg: "agent event",
-        computation_id: "7",
+        computation_id: ID,
         event: "Running",
         status: "InProgress",
         originator: "agent",
@@ -215,7 +218,7 @@ Deno.test("S-5 Sessions prints everything an agent says, and trusts none of it",
         bytes: 3,
         certificate_serial: "12",
       },
-      { level: "INFO", msg: "computation stopped", computation_id: "7", error: "" },
+      { level: "INFO", msg: "computation stopped", computation_id: ID, error: "" },
       { level: "WARN", msg: "agent sent a message of no known kind" },
       {
         level: "INFO",
@@ -233,7 +236,7 @@ Deno.test("Sessions serves several agents at once, and survives one that vanishe
     for (const agent of agents) await agent[Symbol.asyncDispose]();
     await line("agent disconnected");
     await using late = dial(port);
-    assert.equal((await receive(late)).id, "7");
+    assert.equal((await receive(late)).id, ID);
   });
 });
 

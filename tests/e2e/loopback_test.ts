@@ -34,7 +34,7 @@ async function start(house: House, computation: Record<string, unknown>) {
   const managementPort = freePort();
   const port = freePort();
   await house.write("computation.json", JSON.stringify({ ...computation, agent: { port } }));
-  const server = house.start("cocos-computations", ["--file", "computation.json"], {
+  const server = house.start("cocos-computations", ["--file", "computation.json", "--compat"], {
     COMPUTATIONS_HOST: "127.0.0.1",
     COMPUTATIONS_PORT: String(managementPort),
   });

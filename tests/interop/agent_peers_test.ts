@@ -195,7 +195,7 @@ Deno.test("a Go party meets TLS and mTLS at our front door (G-17)", async () => 
         },
       }),
     );
-    const server = house.start("cocos-computations", ["--file", "computation.json"], {
+    const server = house.start("cocos-computations", ["--file", "computation.json", "--compat"], {
       COMPUTATIONS_HOST: "127.0.0.1",
       COMPUTATIONS_PORT: String(managementPort),
     });

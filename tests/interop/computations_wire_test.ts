@@ -9,6 +9,7 @@ import { cvms } from "../../proto/mod.ts";
 import { freePort, House } from "../_house.ts";
 import { Client, framed, Unframer } from "../_grpc.ts";
 
+const ID = "7d444840-9dc0-81d1-b245-5ffdce74fad2";
 const PROCESS = "/cvms.Service/Process";
 
 const keys: { kind: string; public: string }[] = JSON.parse(
@@ -48,7 +49,7 @@ const sha3 = (text: string | Uint8Array) => createHash("sha3-256").update(text).
 const spki = (pem: string) =>
   Uint8Array.fromBase64(pem.split("\n").filter((line) => !line.startsWith("-")).join("")).toHex();
 
-Deno.test("cocos cvms gives the Go test server's manifest at once: pieces, then an empty last one", async () => {
+Deno.test("cocos cvms -compat gives the Go test server's manifest at once: pieces, then an empty last one", async () => {
   await using house = await House.open("cvms-wire");
   const port = freePort();
   for (const { public: publicPem } of keys) {
@@ -67,6 +68,7 @@ Deno.test("cocos cvms gives the Go test server's manifest at once: pieces, then 
       "sets/a.csv",
       "-client-ca-file",
       "/etc/certs/ca.pem",
+      "-compat",
     ], { HOST: "127.0.0.1", PORT: String(port) });
     const first = JSON.parse(
       await server.until((line) => line.includes("listening"), "its first line"),
@@ -145,7 +147,11 @@ Deno.test("a manifest above 1 MiB travels in pieces of 1 MiB", async () => {
       agent: { client_ca_file: "ca.pem", server_ca_file: "ca.pem" },
     }),
   );
-  const server = house.start("cocos-computations", ["--file", "computation.json"], {
+  const server = house.start("cocos-computations", [
+    "--file",
+    "computation.json",
+    "--compat",
+  ], {
     COMPUTATIONS_HOST: "127.0.0.1",
     COMPUTATIONS_PORT: String(port),
   });
@@ -170,6 +176,7 @@ Deno.test("an agent's messages are printed, hostile ones too, and the server sta
     "-algo-path=algo",
     "-public-key-path=public.pem",
     "-attested-tls-bool=f",
+    `-id=${ID}`,
   ], { HOST: "127.0.0.1", PORT: String(port) });
   await server.until((line) => line.includes("listening"), "its first line");
   const say = (
@@ -193,7 +200,7 @@ Deno.test("an agent's messages are printed, hostile ones too, and the server sta
       value: { eventType: "Running", status: "Starting", originator: "agent", computationId: "1" },
     },
   }));
-  stream.write(say({ message: { case: "runRes", value: { computationId: "1" } } }));
+  stream.write(say({ message: { case: "runRes", value: { computationId: ID } } }));
   const event = JSON.parse(
     await server.until((line) => line.includes('"agent event"'), "the event"),
   );

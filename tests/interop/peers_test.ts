@@ -53,7 +53,7 @@ Deno.test("a Go agent takes its manifest from our computations over plain, TLS a
   );
   for (const [security, env, flags, works] of cases) {
     const port = freePort();
-    const server = house.start("cocos-computations", ["--file", "computation.json"], {
+    const server = house.start("cocos-computations", ["--file", "computation.json", "--compat"], {
       COMPUTATIONS_HOST: "127.0.0.1",
       COMPUTATIONS_PORT: String(port),
       ...env,
