@@ -168,6 +168,8 @@ export async function* converse(
   const stop = () => void conn.write(encodeLine({ type: "stop" })).catch(() => {});
   signal?.addEventListener("abort", stop);
   await conn.write(first);
+  // A signal may come while the connection is made.
+  if (signal?.aborted === true) stop();
   const chunks = async function* () {
     const buffer = new Uint8Array(1 << 16);
     for (let n = await conn.read(buffer); n !== null; n = await conn.read(buffer)) {

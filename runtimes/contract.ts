@@ -24,11 +24,11 @@ export interface Facilities {
   /** pip: its wheel, or the directory one was unpacked to. */
   readonly pip: string | undefined;
   /** Container engine, if the runner was told one. */
-  readonly docker: Engine | undefined;
+  readonly docker: EngineAccess | undefined;
 }
 
 /** A container engine and how it sees this runner. */
-export interface Engine {
+export interface EngineAccess {
   /** Path of its unix socket. */
   readonly socket: string;
   /** The runner's control group subtree as the engine names it; without one it uses its own. */
@@ -50,6 +50,9 @@ export interface Stage {
   /** Every process of the run must be in it, or in a group beneath. */
   readonly group: JobGroup;
   readonly onOutput: OutputSink;
+  /** Ends processes of this user by number, where the group can't. */
+  readonly kill: (pids: readonly number[]) => Promise<void>;
+  readonly log: Logger;
 }
 
 /** A started run, however it is confined. */

@@ -2,10 +2,11 @@
 import { CocosError, type Logger } from "../base/mod.ts";
 import type { Kind } from "../proto/runner/mod.ts";
 import type { Facilities, Runtime } from "./contract.ts";
+import { docker } from "./docker/mod.ts";
 import { elf } from "./elf/mod.ts";
 import { python } from "./python/mod.ts";
 
-const DRIVERS: readonly Runtime[] = [elf, python];
+const DRIVERS: readonly Runtime[] = [elf, python, docker];
 
 /**
  * The driver of a kind.

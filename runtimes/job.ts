@@ -18,6 +18,7 @@ import {
   type Ending,
   type Groups,
   type JobGroup,
+  killProcesses,
   normaliseResults,
   OutputGate,
   type ResultsCount,
@@ -185,6 +186,8 @@ class Run {
     this.#process = launch({
       group: this.#group as JobGroup,
       onOutput: (stream, bytes) => this.#onOutput(phase, stream, bytes),
+      kill: (pids) => killProcesses(this.#shop.bwrap, pids),
+      log: this.#shop.log,
     });
     if (this.#cut !== undefined) this.#process.kill();
     const process = this.#process;

@@ -406,10 +406,10 @@ Deno.test("runner refuses a job whose files are not what the contract says", asy
   const plain = await makeJob(spec);
   await Deno.chmod(`${WORK}/${plain}/algo`, 0o640);
   await refused(plain, /isn't executable/);
-  for (const kind of ["wasm", "docker"] as const) {
-    const { finished } = await runJob({ kind, algo: "x", limits: FAST });
-    assert.match(finished.message, new RegExp(`can't run algorithms of type ${kind}`));
-  }
+  const { finished } = await runJob({ kind: "wasm", algo: "x", limits: FAST });
+  assert.match(finished.message, /can't run algorithms of type wasm/);
+  const contained = await runJob({ kind: "docker", algo: "x", limits: FAST });
+  assert.equal(contained.finished.message, "This runner has no container engine");
 });
 
 Deno.test("runner answers hostile requests with a refusal and goes on", async () => {
