@@ -5,7 +5,7 @@ import { Readable } from "node:stream";
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { CocosError, messageOf } from "../../base/mod.ts";
 import { refuse } from "../contract.ts";
-import { Archive, type Span } from "./archive.ts";
+import type { Archive, Span } from "./archive.ts";
 import {
   digestOf,
   type ImageConfig,
