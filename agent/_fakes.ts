@@ -2,6 +2,7 @@
 // runner on a real socket, and an agent between them.
 import { create } from "@bufbuild/protobuf";
 import {
+  ACKNOWLEDGE,
   AgentService,
   type ClientSecurity,
   connect,
@@ -13,6 +14,7 @@ import {
   MAX_REQUEST_BYTES,
   parseRequest,
   readLines,
+  Received,
   type RpcClient,
   type RpcServer,
   type RunnerEvent,
@@ -27,6 +29,7 @@ import { manifestBytes, type Run } from "./_parties.ts";
 import { Runner, type RunnerTimes } from "./runner.ts";
 import { Session } from "./session.ts";
 import { Telemetry } from "./telemetry.ts";
+import { UnsentFile } from "./unsent.ts";
 import { WorkArea } from "./work.ts";
 
 type Server = Exclude<cvms.ServerStreamMessage["message"], { case: undefined }>;
@@ -51,7 +54,10 @@ export function textOf({ message }: cvms.ClientStreamMessage): string {
 
 /** One stream of an agent, seen from the server. */
 export class Connection {
+  /** Texts of its messages, without those that a stream before had brought. */
   readonly received: string[] = [];
+  /** Messages that a stream before had brought. */
+  doubled = 0;
   readonly messages: cvms.ClientStreamMessage[] = [];
   readonly #out: (cvms.ServerStreamMessage | undefined)[] = [];
   #wakeOut = () => {};
@@ -106,11 +112,23 @@ export class Connection {
     }
   }
 
-  /** Used by the server. */
-  take(message: cvms.ClientStreamMessage): void {
+  /** Used by the server; gives whether the message is new. */
+  take(message: cvms.ClientStreamMessage, all?: Received): boolean {
+    if (all !== undefined) {
+      const fresh = all.isNew(message);
+      const value = all.acknowledge(message);
+      if (value !== undefined) {
+        this.send({ case: "acknowledgement", value: create(cvms.AcknowledgementSchema, value) });
+      }
+      if (!fresh) {
+        this.doubled++;
+        return false;
+      }
+    }
     this.messages.push(message);
     this.received.push(textOf(message));
     for (const wake of this.#wakeIn.splice(0)) wake();
+    return true;
   }
 
   /** Used by the server. */
@@ -126,24 +144,41 @@ export class Connection {
   }
 }
 
-/** A management server. */
+/** A management server: one of ours, which confirms events, or one like the Go servers. */
 export class FakeManagement implements AsyncDisposable {
   readonly connections: Connection[] = [];
+  /** New messages of all streams in the order they came. */
+  readonly all: cvms.ClientStreamMessage[] = [];
+  readonly #received = new Received();
   readonly #waiting: ((connection: Connection) => void)[] = [];
   #server: RpcServer | undefined;
   #taken = 0;
 
-  static async start(port = 0, tls?: TlsServer): Promise<FakeManagement> {
+  static async start(
+    port = 0,
+    tls?: TlsServer,
+    kind: "ours" | "go" = "ours",
+  ): Promise<FakeManagement> {
     const fake = new FakeManagement();
     fake.#server = await serve({
       host: "127.0.0.1",
       port,
       ...(tls === undefined ? {} : { tls }),
       services: [implement(CvmsService, {
-        process: (requests) => {
+        process: (requests, call) => {
           const connection = new Connection();
+          const confirms = kind === "ours" && call.metadata.get(ACKNOWLEDGE)[0] === "1";
+          const all = confirms ? fake.#received : undefined;
+          if (confirms) {
+            const value = create(cvms.AcknowledgementSchema, {});
+            connection.send({ case: "acknowledgement", value });
+          }
           (async () => {
-            for await (const message of requests) connection.take(message);
+            for await (const message of requests) {
+              if (!connection.take(message, all)) continue;
+              fake.all.push(message);
+              for (const wake of fake.#wake.splice(0)) wake();
+            }
           })().catch(() => {}).finally(() => connection.end());
           fake.connections.push(connection);
           fake.#waiting.shift()?.(connection);
@@ -156,6 +191,15 @@ export class FakeManagement implements AsyncDisposable {
 
   get port(): number {
     return (this.#server as RpcServer).port;
+  }
+
+  readonly #wake: (() => void)[] = [];
+
+  /** Resolves when a message with this text has come over any stream. */
+  async came(text: string): Promise<void> {
+    while (this.all.findLast((message) => textOf(message) === text) === undefined) {
+      await new Promise<void>((resolve) => this.#wake.push(resolve));
+    }
   }
 
   /** The next stream an agent opens. */
@@ -307,14 +351,17 @@ export class TestAgent implements AsyncDisposable {
   readonly session: Promise<void>;
   readonly #stop = new AbortController();
 
-  private constructor(config: AgentConfig, times: Partial<RunnerTimes>) {
+  private constructor(config: AgentConfig, times: Partial<RunnerTimes>, reconnectMs: number) {
     this.config = config;
     this.telemetry = new Telemetry("debug", (line) => this.lines.push(line));
+    const area = WorkArea.open(config.work);
+    const unsent = new UnsentFile(area, (text) => this.telemetry.log("warn", text));
+    this.telemetry.outbox.attach(unsent, unsent.read());
     const server = management(config);
     introduce(this.telemetry, server.serial);
     this.agent = new Agent({
       config,
-      area: WorkArea.open(config.work),
+      area,
       runner: new Runner(config.runner, { retryMs: 5, connectMs: 500, ...times }),
       telemetry: this.telemetry,
     });
@@ -326,7 +373,7 @@ export class TestAgent implements AsyncDisposable {
         commands: this.agent,
         telemetry: this.telemetry,
         firstMs: config.vars.AGENT_CVM_GRPC_TIMEOUT,
-        reconnectMs: 5,
+        reconnectMs,
       }).run(this.#stop.signal).then(resolve, reject);
   }
   readonly #begin: () => void;
@@ -339,6 +386,7 @@ export class TestAgent implements AsyncDisposable {
     env?: Record<string, string>;
     argv?: string[];
     times?: Partial<RunnerTimes>;
+    reconnectMs?: number;
   }): Promise<TestAgent> {
     const env: Record<string, string> = {
       AGENT_CVM_GRPC_URL: `127.0.0.1:${options.server}`,
@@ -350,7 +398,11 @@ export class TestAgent implements AsyncDisposable {
     argv.push("--runner", options.runner ?? `${options.work}.sock`);
     const command = readCommand(argv, (name) => env[name]);
     if (command.kind !== "start") throw new Error("no start");
-    const made = new TestAgent(command.config, options.times ?? {});
+    const made = new TestAgent(
+      command.config,
+      options.times ?? {},
+      options.reconnectMs ?? 5,
+    );
     await made.agent.start();
     made.#begin();
     return made;

@@ -72,7 +72,10 @@ export class Scene implements AsyncDisposable {
     return this.#connection;
   }
 
-  /** Names in the work area, below a job's folder with the job's own name replaced. */
+  /**
+   * Names in the work area, below a job's folder with the job's own name replaced; without the
+   * events that wait for the server's word, which come and go by themselves.
+   */
   files(): string[] {
     const found: string[] = [];
     const visit = (path: string) => {
@@ -83,7 +86,7 @@ export class Scene implements AsyncDisposable {
       }
     };
     visit("");
-    return found.sort();
+    return found.filter((name) => !/^\/unsent\.json(\.new)?$/.test(name)).sort();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -4,6 +4,7 @@ import { CocosError, messageOf } from "../base/mod.ts";
 import { isJobId, type Kind, KINDS } from "../proto/mod.ts";
 import { readSmallFile } from "./envfile.ts";
 import { MAX_MANIFEST_BYTES } from "./chunks.ts";
+import { DISK, type Disk, replaceFile } from "./replace.ts";
 import { isState, type State } from "./states.ts";
 import { JOURNAL, reasonOf, type WorkArea } from "./work.ts";
 
@@ -68,9 +69,11 @@ const MAX_JOURNAL_BYTES = MAX_MANIFEST_BYTES * 2;
 export class Journal {
   readonly #path: string;
   readonly #root: string;
+  readonly #disk: Disk;
 
-  constructor(area: WorkArea) {
+  constructor(area: WorkArea, disk: Disk = DISK) {
     this.#root = area.root;
+    this.#disk = disk;
     this.#path = `${area.root}/${JOURNAL}`;
   }
 
@@ -88,22 +91,8 @@ export class Journal {
         computation: { ...computation, manifest: computation.manifest.toBase64() },
       }),
     });
-    const draft = `${this.#path}.new`;
     try {
-      {
-        using file = Deno.openSync(draft, {
-          write: true,
-          create: true,
-          truncate: true,
-          mode: 0o600,
-        });
-        let rest = new TextEncoder().encode(text);
-        while (rest.length > 0) rest = rest.subarray(file.writeSync(rest));
-        file.syncSync();
-      }
-      Deno.renameSync(draft, this.#path);
-      using folder = Deno.openSync(this.#root, { read: true });
-      folder.syncSync();
+      replaceFile(this.#root, JOURNAL, text, this.#disk);
     } catch (cause) {
       throw new CocosError("io", `Cannot write the journal: ${reasonOf(cause)}`, { cause });
     }

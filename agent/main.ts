@@ -15,6 +15,7 @@ import { Runner } from "./runner.ts";
 import { selfTest } from "./selftest.ts";
 import { Session } from "./session.ts";
 import { Telemetry } from "./telemetry.ts";
+import { UnsentFile } from "./unsent.ts";
 import { WorkArea } from "./work.ts";
 import manifest from "./deno.json" with { type: "json" };
 
@@ -50,6 +51,8 @@ async function start(config: AgentConfig): Promise<number> {
     telemetry.log(level, messageText(record));
   });
   const area = WorkArea.open(config.work);
+  const unsent = new UnsentFile(area, (text) => telemetry.log("warn", text));
+  telemetry.outbox.attach(unsent, unsent.read());
   const server = management(config);
   introduce(telemetry, server.serial);
   telemetry.log("warn", `mode ${config.mode}: requests are signed over the role only`);

@@ -75,7 +75,7 @@ class Lives implements AsyncDisposable {
       }
     };
     visit("");
-    return found.sort();
+    return found.filter((name) => !/^\/unsent\.json(\.new)?$/.test(name)).sort();
   }
 
   job(): string {

@@ -2,15 +2,21 @@
 // takes a manifest, a stop, questions. The server is trusted to schedule, with nothing else.
 import { create } from "@bufbuild/protobuf";
 import { asCocosError, CocosError, messageOf } from "../base/mod.ts";
-import { cvms, type CvmsService, type RpcClient } from "../proto/mod.ts";
+import { ACKNOWLEDGE, cvms, type CvmsService, type RpcClient } from "../proto/mod.ts";
 import { ManifestChunks } from "./chunks.ts";
-import { outgoing, type Queued } from "./outbox.ts";
+import { outgoing } from "./outbox.ts";
 import { pause } from "./runner.ts";
 import type { State } from "./states.ts";
 import type { Telemetry } from "./telemetry.ts";
 
 /** Pause before each reconnection (wire.md §4.4). */
 export const RECONNECT_MS = 5_000;
+
+/**
+ * How long a server may keep silent before it counts as one that confirms nothing: the Go servers
+ * do, and ours says at once that it confirms.
+ */
+const SILENT_MS = 5_000;
 
 /** Most commands of the server that wait for one another (threats M-10). */
 const MAX_PENDING = 64;
@@ -33,6 +39,7 @@ export interface SessionOptions {
   /** How long the first connection may take. */
   readonly firstMs: number;
   readonly reconnectMs?: number;
+  readonly silentMs?: number;
 }
 
 /** One agent's session over all its connections. */
@@ -97,34 +104,37 @@ export class Session {
     const over = new AbortController();
     const both = AbortSignal.any([signal, over.signal]);
     this.#hangUp = () => over.abort();
-    const handed: Queued[] = [];
+    const { outbox } = this.#options.telemetry;
     let answered = false;
     using chunks = new ManifestChunks((id) =>
       this.#options.telemetry.log("error", `manifest ${id} was dropped: its last piece never came`)
     );
+    outbox.connecting();
+    const silent = setTimeout(() => outbox.forgets(), this.#options.silentMs ?? SILENT_MS);
     await using client = this.#options.connect();
     try {
-      for await (const message of client.process(this.#messages(handed, both), { signal: both })) {
+      const options = { signal: both, metadata: { [ACKNOWLEDGE]: "1" } };
+      for await (const message of client.process(this.#messages(both), options)) {
         answered = true;
         this.#opened = true;
         connected();
-        handed.length = 0;
         if (!this.#handle(message, chunks)) return;
       }
       this.#opened = true;
     } catch (thrown) {
       const never = !answered && neverOpened(asCocosError(thrown));
       // Nothing of a connection that never stood has arrived: it is sent again, in its order.
-      if (never) this.#options.telemetry.outbox.unsent(handed.splice(0));
+      if (never) outbox.neverStood();
       else this.#opened = true;
       throw thrown;
     } finally {
+      clearTimeout(silent);
       over.abort();
     }
   }
 
   /** The queue as a stream: a message counts as sent when the transport asks for the next one. */
-  async *#messages(handed: Queued[], signal: AbortSignal) {
+  async *#messages(signal: AbortSignal) {
     const { outbox } = this.#options.telemetry;
     const end = AbortSignal.any([signal, this.#finishing.signal]);
     while (true) {
@@ -132,14 +142,18 @@ export class Session {
       if (entry === undefined || signal.aborted) return;
       yield entry.message;
       outbox.sent(entry);
-      if (handed.length < MAX_PENDING) handed.push(entry);
     }
   }
 
   /** Handles one message; `false` ends the stream. */
   #handle({ message }: cvms.ServerStreamMessage, chunks: ManifestChunks): boolean {
     const { commands, telemetry } = this.#options;
+    if (message.case !== "acknowledgement") telemetry.outbox.forgets();
     switch (message.case) {
+      case "acknowledgement":
+        telemetry.outbox.acknowledges();
+        telemetry.outbox.acknowledged(message.value);
+        return true;
       case "runReqChunks": {
         const manifest = chunks.add(message.value);
         if (manifest !== undefined) this.#later(() => this.#run(message.value.id, manifest));

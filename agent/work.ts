@@ -9,6 +9,9 @@ const RESULTS_MODE = 0o2770;
 /** File in the work area's root that the journal is kept in. */
 export const JOURNAL = "journal.json";
 
+/** File beside it with the events that still have to reach the management server. */
+export const UNSENT = "unsent.json";
+
 /** The folder of one computation. */
 export class Job {
   /** `job-` and 16 hexadecimal digits. */
@@ -119,11 +122,11 @@ export class WorkArea {
     return new Job(this.root, id);
   }
 
-  /** Removes whatever is not the journal or the job to keep; gives what was removed. */
+  /** Removes whatever is not the agent's own record or the job to keep; gives what was removed. */
   sweep(keep?: string): string[] {
     const removed: string[] = [];
     for (const { name } of Deno.readDirSync(this.root)) {
-      if (name === JOURNAL || name === keep) continue;
+      if (name === JOURNAL || name === UNSENT || name === keep) continue;
       removeAll(`${this.root}/${name}`);
       removed.push(name);
     }

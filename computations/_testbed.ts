@@ -20,11 +20,14 @@ export async function inFolder(work: (dir: string) => Promise<void>): Promise<vo
   }
 }
 
-type Message = MessageInitShape<typeof cvms.ClientStreamMessageSchema>["message"];
+type Whole = MessageInitShape<typeof cvms.ClientStreamMessageSchema>;
+type Message = NonNullable<Whole["message"]>;
 
 /** An agent on the other side of a real socket. */
 export interface FakeAgent extends AsyncDisposable {
   say(message: Message): void;
+  /** Sends a message with its number. */
+  send(message: Whole): void;
   /** The next message of the server; nothing when it has ended the stream. */
   next(): Promise<cvms.ServerStreamMessage["message"] | undefined>;
   /** Goes away, as an agent that loses its connection. */
@@ -32,27 +35,30 @@ export interface FakeAgent extends AsyncDisposable {
 }
 
 /** Dials a server on loopback. */
-export function dial(port: number): FakeAgent {
+export function dial(port: number, metadata: Record<string, string> = {}): FakeAgent {
   const client = connect(CvmsService, {
     target: { host: "127.0.0.1", port },
     security: { kind: "none" },
   });
-  const queue: Message[] = [];
+  const queue: Whole[] = [];
   let over = false;
   let wake = () => {};
   async function* outgoing() {
     while (true) {
       for (let each = queue.shift(); each !== undefined; each = queue.shift()) {
-        yield { message: each };
+        yield each;
       }
       if (over) return;
       await new Promise<void>((resolve) => wake = resolve);
     }
   }
-  const answers = client.process(outgoing()) as unknown as AsyncIterable<cvms.ServerStreamMessage>;
+  const answers = client.process(outgoing(), { metadata }) as unknown as AsyncIterable<
+    cvms.ServerStreamMessage
+  >;
   const incoming = answers[Symbol.asyncIterator]();
   const agent: FakeAgent = {
-    say(message) {
+    say: (message) => agent.send({ message }),
+    send(message) {
       queue.push(message);
       wake();
     },

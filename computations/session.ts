@@ -2,7 +2,7 @@
 // agent is not trusted here: what it says is printed and believed about nothing else.
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { CocosError, type Logger, messageOf } from "../base/mod.ts";
-import type { CallContext, cvms } from "../proto/mod.ts";
+import { ACKNOWLEDGE, type CallContext, type cvms, Received } from "../proto/mod.ts";
 import { type Computation, manifestChunks } from "./manifest.ts";
 
 type FromAgent = cvms.ClientStreamMessage;
@@ -24,6 +24,8 @@ export class Sessions {
   readonly #stateAnswerMs: number;
   /** Whether some agent has accepted the manifest, so that a new connection may be its again. */
   #accepted = false;
+  /** What agents have said, over all their connections. */
+  readonly #received = new Received();
 
   constructor(computation: Computation, log: Logger, stateAnswerMs = STATE_ANSWER_MS) {
     this.#computation = computation;
@@ -35,35 +37,26 @@ export class Sessions {
    * Handler of `cvms.Service/Process`. The first agent gets the manifest at once. After one has
    * accepted it, a new connection is asked for its state first: an agent that came back has the
    * manifest, and would answer a second one with a warning.
+   *
+   * An agent that asks for it hears which of its numbered messages have come; one that comes again
+   * is not handled twice (threats C-3).
    */
   async *process(messages: AsyncIterable<FromAgent>, call: CallContext): AsyncGenerator<ToAgent> {
-    const { id } = this.#computation;
     const { peer } = call;
     const states = new Turnstile<string>();
+    const out = new Outgoing();
     this.#log.debug(`received who am on ip address ${printablePeer(peer)}`);
-    const reading = this.#read(messages, peer, states).finally(() => states.close());
+    const confirms = call.metadata.get(ACKNOWLEDGE)[0] === "1";
+    // At once, so that the agent knows it before it says anything twice.
+    if (confirms) out.put({ message: { case: "acknowledgement", value: {} } });
+    const reading = this.#read(messages, peer, states, confirms ? out : undefined)
+      .finally(() => states.close());
     reading.catch(() => {});
+    const giving = this.#give(out, peer, states);
+    giving.then(() => reading).catch(() => {}).finally(() => out.close());
     try {
-      let wanted = true;
-      if (this.#accepted) {
-        yield { message: { case: "agentStateReq", value: { id } } };
-        const state = await states.next(this.#stateAnswerMs);
-        wanted = state === undefined || WAITING.has(state);
-        if (states.closed) wanted = false;
-      }
-      if (wanted) {
-        for (const value of manifestChunks(this.#computation)) {
-          yield { message: { case: "runReqChunks", value } };
-        }
-        this.#log.info("manifest sent", {
-          peer,
-          computation_id: id,
-          bytes: this.#computation.manifest.length,
-          sha3_256: this.#computation.digest,
-        });
-      } else {
-        this.#log.info("agent has the manifest already", { peer, computation_id: id });
-      }
+      yield* out;
+      await giving;
       await reading;
       this.#log.info("agent disconnected", { peer });
     } catch (error) {
@@ -72,12 +65,44 @@ export class Sessions {
     }
   }
 
+  /** Gives the agent the manifest, if it wants one. */
+  async #give(out: Outgoing, peer: string, states: Turnstile<string>): Promise<void> {
+    const { id } = this.#computation;
+    let wanted = true;
+    if (this.#accepted) {
+      out.put({ message: { case: "agentStateReq", value: { id } } });
+      const state = await states.next(this.#stateAnswerMs);
+      wanted = state === undefined || WAITING.has(state);
+      if (states.closed) wanted = false;
+    }
+    if (!wanted) {
+      this.#log.info("agent has the manifest already", { peer, computation_id: id });
+      return;
+    }
+    for (const value of manifestChunks(this.#computation)) {
+      out.put({ message: { case: "runReqChunks", value } });
+    }
+    this.#log.info("manifest sent", {
+      peer,
+      computation_id: id,
+      bytes: this.#computation.manifest.length,
+      sha3_256: this.#computation.digest,
+    });
+  }
+
+  /** Reads to the end; with `out`, says what has come. */
   async #read(
     messages: AsyncIterable<FromAgent>,
     peer: string,
     states: Turnstile<string>,
+    out: Outgoing | undefined,
   ): Promise<void> {
-    for await (const { message } of messages) {
+    for await (const whole of messages) {
+      const fresh = out === undefined || this.#received.isNew(whole);
+      const value = out === undefined ? undefined : this.#received.acknowledge(whole);
+      if (value !== undefined) out?.put({ message: { case: "acknowledgement", value } });
+      if (!fresh) continue;
+      const { message } = whole;
       switch (message.case) {
         case "agentLog":
           this.#agentLog(message.value, peer);
@@ -160,6 +185,37 @@ export class Sessions {
     }
     if (computationId === this.#computation.id) this.#accepted = true;
     this.#log.info("agent accepted the manifest", properties);
+  }
+}
+
+/** Messages to the agent in their order; of acknowledgements that wait only the last is sent. */
+class Outgoing {
+  #queue: ToAgent[] = [];
+  #closed = false;
+  #wake = () => {};
+
+  put(message: ToAgent): void {
+    if (message.message?.case === "acknowledgement") {
+      const { message: last } = this.#queue.at(-1) ?? {};
+      if (last?.case === "acknowledgement" && (last.value.eventId ?? 0n) > 0n) this.#queue.pop();
+    }
+    this.#queue.push(message);
+    this.#wake();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#wake();
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<ToAgent> {
+    while (true) {
+      for (let each = this.#queue.shift(); each !== undefined; each = this.#queue.shift()) {
+        yield each;
+      }
+      if (this.#closed) return;
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
   }
 }
 

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { fromBinary } from "@bufbuild/protobuf";
 import { type Logger, logger, startLogging } from "../base/mod.ts";
-import { CHUNK_BYTES, cvms, CvmsService, implement, serve } from "../proto/mod.ts";
+import { ACKNOWLEDGE, CHUNK_BYTES, cvms, CvmsService, implement, serve } from "../proto/mod.ts";
 import { dial, type FakeAgent, inFolder, KEYS } from "./_testbed.ts";
 import { type Computation, manifestChunks, resolve } from "./manifest.ts";
 import { parsePlan } from "./plan_file.ts";
@@ -242,4 +242,51 @@ Deno.test("Sessions serves several agents at once, and survives one that vanishe
 
 Deno.test("the test bed's key is one a manifest takes", () => {
   assert.match(KEYS.publicPem, /^-----BEGIN PUBLIC KEY-----/);
+});
+
+Deno.test("C-3 Sessions confirms numbered messages to who asks, and handles none of them twice", async () => {
+  await withServer(async (port) => {
+    const bootId = new Uint8Array(8).fill(7);
+    const event = (eventId: bigint, eventType: string) => ({
+      message: {
+        case: "agentEvent" as const,
+        value: { eventType, status: "InProgress", originator: "agent", computationId: "7" },
+      },
+      eventId,
+      bootId,
+    });
+    const confirmed = async (agent: FakeAgent, id: bigint) => {
+      while (true) {
+        const message = await agent.next();
+        assert.ok(message !== undefined, "the stream ended");
+        if (message.case === "acknowledgement" && message.value.eventId === id) {
+          assert.deepEqual([...message.value.bootId], id === 0n ? [] : [...bootId]);
+          return;
+        }
+      }
+    };
+    const events = () =>
+      printed.filter(({ msg }) => msg === "agent event").map(({ event }) => event);
+    {
+      await using agent = dial(port, { [ACKNOWLEDGE]: "1" });
+      assert.equal((await agent.next())?.case, "acknowledgement", "before anything else");
+      agent.send(event(1n, "A"));
+      agent.send(event(2n, "B"));
+      await confirmed(agent, 2n);
+    }
+    {
+      await using agent = dial(port, { [ACKNOWLEDGE]: "1" });
+      agent.send(event(2n, "B"));
+      agent.send(event(3n, "C"));
+      await confirmed(agent, 3n);
+    }
+    assert.deepEqual(events(), ["A", "B", "C"]);
+    // An agent that did not ask, as the Go one, gets nothing it does not know.
+    await using agent = dial(port);
+    assert.equal((await agent.next())?.case, "runReqChunks");
+    agent.send(event(9n, "D"));
+    await agent.next();
+    await agent.hangUp();
+    await line("agent disconnected");
+  });
 });

@@ -35,6 +35,7 @@ export { Service as CvmsService } from "./gen/cvms_pb.ts";
 export * as events from "./gen/events_pb.ts";
 export * from "./gen/manager_pb.ts";
 export * from "./gen/party_pb.ts";
+export * from "./acknowledge.ts";
 export * from "./limits.ts";
 export * from "./request.ts";
 export * from "./rpc.ts";

@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file cvms.proto.
  */
 export const file_cvms: GenFile = /*@__PURE__*/
-  fileDesc("Cgpjdm1zLnByb3RvEgRjdm1zIhsKDUFnZW50U3RhdGVSZXESCgoCaWQYASABKAkiKgoNQWdlbnRTdGF0ZVJlcxIKCgJpZBgBIAEoCRINCgVzdGF0ZRgCIAEoCSIpCg9TdG9wQ29tcHV0YXRpb24SFgoOY29tcHV0YXRpb25faWQYASABKAkiQgoXU3RvcENvbXB1dGF0aW9uUmVzcG9uc2USFgoOY29tcHV0YXRpb25faWQYASABKAkSDwoHbWVzc2FnZRgCIAEoCSJGCgtSdW5SZXNwb25zZRIWCg5jb21wdXRhdGlvbl9pZBgBIAEoCRINCgVlcnJvchgCIAEoCRIQCghkb29yX2tleRhkIAEoCSKcAQoKQWdlbnRFdmVudBISCgpldmVudF90eXBlGAEgASgJEi0KCXRpbWVzdGFtcBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOY29tcHV0YXRpb25faWQYAyABKAkSDwoHZGV0YWlscxgEIAEoDBISCgpvcmlnaW5hdG9yGAUgASgJEg4KBnN0YXR1cxgGIAEoCSJxCghBZ2VudExvZxIPCgdtZXNzYWdlGAEgASgJEhYKDmNvbXB1dGF0aW9uX2lkGAIgASgJEg0KBWxldmVsGAMgASgJEi0KCXRpbWVzdGFtcBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiPQoTQXR0ZXN0YXRpb25SZXNwb25zZRIMCgRmaWxlGAEgASgMEhgKEGNlcnRTZXJpYWxOdW1iZXIYAiABKAkiPwoVYXp1cmVBdHRlc3RhdGlvblRva2VuEgwKBGZpbGUYASABKAwSGAoQY2VydFNlcmlhbE51bWJlchgCIAEoCSL5AgoTQ2xpZW50U3RyZWFtTWVzc2FnZRIjCglhZ2VudF9sb2cYASABKAsyDi5jdm1zLkFnZW50TG9nSAASJwoLYWdlbnRfZXZlbnQYAiABKAsyEC5jdm1zLkFnZW50RXZlbnRIABIkCgdydW5fcmVzGAMgASgLMhEuY3Ztcy5SdW5SZXNwb25zZUgAEjsKEnN0b3BDb21wdXRhdGlvblJlcxgEIAEoCzIdLmN2bXMuU3RvcENvbXB1dGF0aW9uUmVzcG9uc2VIABIsCg1hZ2VudFN0YXRlUmVzGAUgASgLMhMuY3Ztcy5BZ2VudFN0YXRlUmVzSAASOgoVdlRQTWF0dGVzdGF0aW9uUmVwb3J0GAYgASgLMhkuY3Ztcy5BdHRlc3RhdGlvblJlc3BvbnNlSAASPAoVYXp1cmVBdHRlc3RhdGlvblRva2VuGAcgASgLMhsuY3Ztcy5henVyZUF0dGVzdGF0aW9uVG9rZW5IAEIJCgdtZXNzYWdlIhsKDURpc2Nvbm5lY3RSZXESCgoCaWQYASABKAkiOQoMUnVuUmVxQ2h1bmtzEgwKBGRhdGEYASABKAwSCgoCaWQYAiABKAkSDwoHaXNfbGFzdBgDIAEoCCK0AgoRQ29tcHV0YXRpb25SdW5SZXESCgoCaWQYASABKAkSDAoEbmFtZRgCIAEoCRITCgtkZXNjcmlwdGlvbhgDIAEoCRIfCghkYXRhc2V0cxgEIAMoCzINLmN2bXMuRGF0YXNldBIiCglhbGdvcml0aG0YBSABKAsyDy5jdm1zLkFsZ29yaXRobRIuChByZXN1bHRfY29uc3VtZXJzGAYgAygLMhQuY3Ztcy5SZXN1bHRDb25zdW1lchInCgxhZ2VudF9jb25maWcYByABKAsyES5jdm1zLkFnZW50Q29uZmlnEhwKBmxpbWl0cxhkIAEoCzIMLmN2bXMuTGltaXRzEhMKC2xvZ19yZWFkZXJzGGUgAygJEg4KBmVncmVzcxhmIAMoCRIPCgdjaGFubmVsGGcgASgJIm4KBkxpbWl0cxIUCgx3YWxsX3NlY29uZHMYASABKAQSFAoMbWVtb3J5X2J5dGVzGAIgASgEEhEKCXByb2Nlc3NlcxgDIAEoBBISCgpkaXNrX2J5dGVzGAQgASgEEhEKCWxvZ19ieXRlcxgFIAEoBCIhCg5SZXN1bHRDb25zdW1lchIPCgd1c2VyS2V5GAEgASgMIlwKB0RhdGFzZXQSDAoEaGFzaBgBIAEoDBIPCgd1c2VyS2V5GAIgASgMEhAKCGZpbGVuYW1lGAMgASgJEgwKBHNpemUYZCABKAQSEgoKZGVjb21wcmVzcxhlIAEoCCKAAQoJQWxnb3JpdGhtEgwKBGhhc2gYASABKAwSDwoHdXNlcktleRgCIAEoDBIMCgR0eXBlGGQgASgJEgwKBGFyZ3MYZSADKAkSDwoHcnVudGltZRhmIAEoCRIZChFyZXF1aXJlbWVudHNfaGFzaBhnIAEoDBIMCgRzaXplGGggASgEIpkBCgtBZ2VudENvbmZpZxIMCgRwb3J0GAEgASgJEhEKCWNlcnRfZmlsZRgCIAEoCRIQCghrZXlfZmlsZRgDIAEoCRIWCg5jbGllbnRfY2FfZmlsZRgEIAEoCRIWCg5zZXJ2ZXJfY2FfZmlsZRgFIAEoCRIRCglsb2dfbGV2ZWwYBiABKAkSFAoMYXR0ZXN0ZWRfdGxzGAcgASgIIoUCChNTZXJ2ZXJTdHJlYW1NZXNzYWdlEioKDHJ1blJlcUNodW5rcxgBIAEoCzISLmN2bXMuUnVuUmVxQ2h1bmtzSAASKQoGcnVuUmVxGAIgASgLMhcuY3Ztcy5Db21wdXRhdGlvblJ1blJlcUgAEjAKD3N0b3BDb21wdXRhdGlvbhgDIAEoCzIVLmN2bXMuU3RvcENvbXB1dGF0aW9uSAASLAoNYWdlbnRTdGF0ZVJlcRgEIAEoCzITLmN2bXMuQWdlbnRTdGF0ZVJlcUgAEiwKDWRpc2Nvbm5lY3RSZXEYBSABKAsyEy5jdm1zLkRpc2Nvbm5lY3RSZXFIAEIJCgdtZXNzYWdlMk4KB1NlcnZpY2USQwoHUHJvY2VzcxIZLmN2bXMuQ2xpZW50U3RyZWFtTWVzc2FnZRoZLmN2bXMuU2VydmVyU3RyZWFtTWVzc2FnZSgBMAFiBnByb3RvMw", [file_google_protobuf_timestamp]);
+  fileDesc("Cgpjdm1zLnByb3RvEgRjdm1zIhsKDUFnZW50U3RhdGVSZXESCgoCaWQYASABKAkiKgoNQWdlbnRTdGF0ZVJlcxIKCgJpZBgBIAEoCRINCgVzdGF0ZRgCIAEoCSIpCg9TdG9wQ29tcHV0YXRpb24SFgoOY29tcHV0YXRpb25faWQYASABKAkiQgoXU3RvcENvbXB1dGF0aW9uUmVzcG9uc2USFgoOY29tcHV0YXRpb25faWQYASABKAkSDwoHbWVzc2FnZRgCIAEoCSJGCgtSdW5SZXNwb25zZRIWCg5jb21wdXRhdGlvbl9pZBgBIAEoCRINCgVlcnJvchgCIAEoCRIQCghkb29yX2tleRhkIAEoCSKcAQoKQWdlbnRFdmVudBISCgpldmVudF90eXBlGAEgASgJEi0KCXRpbWVzdGFtcBgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoOY29tcHV0YXRpb25faWQYAyABKAkSDwoHZGV0YWlscxgEIAEoDBISCgpvcmlnaW5hdG9yGAUgASgJEg4KBnN0YXR1cxgGIAEoCSJxCghBZ2VudExvZxIPCgdtZXNzYWdlGAEgASgJEhYKDmNvbXB1dGF0aW9uX2lkGAIgASgJEg0KBWxldmVsGAMgASgJEi0KCXRpbWVzdGFtcBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiPQoTQXR0ZXN0YXRpb25SZXNwb25zZRIMCgRmaWxlGAEgASgMEhgKEGNlcnRTZXJpYWxOdW1iZXIYAiABKAkiPwoVYXp1cmVBdHRlc3RhdGlvblRva2VuEgwKBGZpbGUYASABKAwSGAoQY2VydFNlcmlhbE51bWJlchgCIAEoCSKcAwoTQ2xpZW50U3RyZWFtTWVzc2FnZRIjCglhZ2VudF9sb2cYASABKAsyDi5jdm1zLkFnZW50TG9nSAASJwoLYWdlbnRfZXZlbnQYAiABKAsyEC5jdm1zLkFnZW50RXZlbnRIABIkCgdydW5fcmVzGAMgASgLMhEuY3Ztcy5SdW5SZXNwb25zZUgAEjsKEnN0b3BDb21wdXRhdGlvblJlcxgEIAEoCzIdLmN2bXMuU3RvcENvbXB1dGF0aW9uUmVzcG9uc2VIABIsCg1hZ2VudFN0YXRlUmVzGAUgASgLMhMuY3Ztcy5BZ2VudFN0YXRlUmVzSAASOgoVdlRQTWF0dGVzdGF0aW9uUmVwb3J0GAYgASgLMhkuY3Ztcy5BdHRlc3RhdGlvblJlc3BvbnNlSAASPAoVYXp1cmVBdHRlc3RhdGlvblRva2VuGAcgASgLMhsuY3Ztcy5henVyZUF0dGVzdGF0aW9uVG9rZW5IABIQCghldmVudF9pZBhkIAEoBBIPCgdib290X2lkGGUgASgMQgkKB21lc3NhZ2UiNAoPQWNrbm93bGVkZ2VtZW50Eg8KB2Jvb3RfaWQYASABKAwSEAoIZXZlbnRfaWQYAiABKAQiGwoNRGlzY29ubmVjdFJlcRIKCgJpZBgBIAEoCSI5CgxSdW5SZXFDaHVua3MSDAoEZGF0YRgBIAEoDBIKCgJpZBgCIAEoCRIPCgdpc19sYXN0GAMgASgIIrQCChFDb21wdXRhdGlvblJ1blJlcRIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhMKC2Rlc2NyaXB0aW9uGAMgASgJEh8KCGRhdGFzZXRzGAQgAygLMg0uY3Ztcy5EYXRhc2V0EiIKCWFsZ29yaXRobRgFIAEoCzIPLmN2bXMuQWxnb3JpdGhtEi4KEHJlc3VsdF9jb25zdW1lcnMYBiADKAsyFC5jdm1zLlJlc3VsdENvbnN1bWVyEicKDGFnZW50X2NvbmZpZxgHIAEoCzIRLmN2bXMuQWdlbnRDb25maWcSHAoGbGltaXRzGGQgASgLMgwuY3Ztcy5MaW1pdHMSEwoLbG9nX3JlYWRlcnMYZSADKAkSDgoGZWdyZXNzGGYgAygJEg8KB2NoYW5uZWwYZyABKAkibgoGTGltaXRzEhQKDHdhbGxfc2Vjb25kcxgBIAEoBBIUCgxtZW1vcnlfYnl0ZXMYAiABKAQSEQoJcHJvY2Vzc2VzGAMgASgEEhIKCmRpc2tfYnl0ZXMYBCABKAQSEQoJbG9nX2J5dGVzGAUgASgEIiEKDlJlc3VsdENvbnN1bWVyEg8KB3VzZXJLZXkYASABKAwiXAoHRGF0YXNldBIMCgRoYXNoGAEgASgMEg8KB3VzZXJLZXkYAiABKAwSEAoIZmlsZW5hbWUYAyABKAkSDAoEc2l6ZRhkIAEoBBISCgpkZWNvbXByZXNzGGUgASgIIoABCglBbGdvcml0aG0SDAoEaGFzaBgBIAEoDBIPCgd1c2VyS2V5GAIgASgMEgwKBHR5cGUYZCABKAkSDAoEYXJncxhlIAMoCRIPCgdydW50aW1lGGYgASgJEhkKEXJlcXVpcmVtZW50c19oYXNoGGcgASgMEgwKBHNpemUYaCABKAQimQEKC0FnZW50Q29uZmlnEgwKBHBvcnQYASABKAkSEQoJY2VydF9maWxlGAIgASgJEhAKCGtleV9maWxlGAMgASgJEhYKDmNsaWVudF9jYV9maWxlGAQgASgJEhYKDnNlcnZlcl9jYV9maWxlGAUgASgJEhEKCWxvZ19sZXZlbBgGIAEoCRIUCgxhdHRlc3RlZF90bHMYByABKAgitwIKE1NlcnZlclN0cmVhbU1lc3NhZ2USKgoMcnVuUmVxQ2h1bmtzGAEgASgLMhIuY3Ztcy5SdW5SZXFDaHVua3NIABIpCgZydW5SZXEYAiABKAsyFy5jdm1zLkNvbXB1dGF0aW9uUnVuUmVxSAASMAoPc3RvcENvbXB1dGF0aW9uGAMgASgLMhUuY3Ztcy5TdG9wQ29tcHV0YXRpb25IABIsCg1hZ2VudFN0YXRlUmVxGAQgASgLMhMuY3Ztcy5BZ2VudFN0YXRlUmVxSAASLAoNZGlzY29ubmVjdFJlcRgFIAEoCzITLmN2bXMuRGlzY29ubmVjdFJlcUgAEjAKD2Fja25vd2xlZGdlbWVudBhkIAEoCzIVLmN2bXMuQWNrbm93bGVkZ2VtZW50SABCCQoHbWVzc2FnZTJOCgdTZXJ2aWNlEkMKB1Byb2Nlc3MSGS5jdm1zLkNsaWVudFN0cmVhbU1lc3NhZ2UaGS5jdm1zLlNlcnZlclN0cmVhbU1lc3NhZ2UoATABYgZwcm90bzM", [file_google_protobuf_timestamp]);
 
 /**
  * @generated from message cvms.AgentStateReq
@@ -299,6 +299,20 @@ export type ClientStreamMessage = Message<"cvms.ClientStreamMessage"> & {
     value: azureAttestationToken;
     case: "azureAttestationToken";
   } | { case: undefined; value?: undefined };
+
+  /**
+   * Number of an event or an answer, from 1 in each life of an agent; 0 for what may get lost.
+   *
+   * @generated from field: uint64 event_id = 100;
+   */
+  eventId: bigint;
+
+  /**
+   * Which life of the agent numbered it, 8 random bytes; with event_id unique.
+   *
+   * @generated from field: bytes boot_id = 101;
+   */
+  bootId: Uint8Array;
 };
 
 /**
@@ -307,6 +321,31 @@ export type ClientStreamMessage = Message<"cvms.ClientStreamMessage"> & {
  */
 export const ClientStreamMessageSchema: GenMessage<ClientStreamMessage> = /*@__PURE__*/
   messageDesc(file_cvms, 9);
+
+/**
+ * The server has every numbered message of this life up to this one. Sent only to agents that ask
+ * for it with the metadata `cocos-acknowledge: 1`; the first one is empty and comes at once.
+ *
+ * @generated from message cvms.Acknowledgement
+ */
+export type Acknowledgement = Message<"cvms.Acknowledgement"> & {
+  /**
+   * @generated from field: bytes boot_id = 1;
+   */
+  bootId: Uint8Array;
+
+  /**
+   * @generated from field: uint64 event_id = 2;
+   */
+  eventId: bigint;
+};
+
+/**
+ * Describes the message cvms.Acknowledgement.
+ * Use `create(AcknowledgementSchema)` to create a new message.
+ */
+export const AcknowledgementSchema: GenMessage<Acknowledgement> = /*@__PURE__*/
+  messageDesc(file_cvms, 10);
 
 /**
  * @generated from message cvms.DisconnectReq
@@ -323,7 +362,7 @@ export type DisconnectReq = Message<"cvms.DisconnectReq"> & {
  * Use `create(DisconnectReqSchema)` to create a new message.
  */
 export const DisconnectReqSchema: GenMessage<DisconnectReq> = /*@__PURE__*/
-  messageDesc(file_cvms, 10);
+  messageDesc(file_cvms, 11);
 
 /**
  * @generated from message cvms.RunReqChunks
@@ -350,7 +389,7 @@ export type RunReqChunks = Message<"cvms.RunReqChunks"> & {
  * Use `create(RunReqChunksSchema)` to create a new message.
  */
 export const RunReqChunksSchema: GenMessage<RunReqChunks> = /*@__PURE__*/
-  messageDesc(file_cvms, 11);
+  messageDesc(file_cvms, 12);
 
 /**
  * @generated from message cvms.ComputationRunReq
@@ -423,7 +462,7 @@ export type ComputationRunReq = Message<"cvms.ComputationRunReq"> & {
  * Use `create(ComputationRunReqSchema)` to create a new message.
  */
 export const ComputationRunReqSchema: GenMessage<ComputationRunReq> = /*@__PURE__*/
-  messageDesc(file_cvms, 12);
+  messageDesc(file_cvms, 13);
 
 /**
  * What a run may use; 0 is the runner's default.
@@ -462,7 +501,7 @@ export type Limits = Message<"cvms.Limits"> & {
  * Use `create(LimitsSchema)` to create a new message.
  */
 export const LimitsSchema: GenMessage<Limits> = /*@__PURE__*/
-  messageDesc(file_cvms, 13);
+  messageDesc(file_cvms, 14);
 
 /**
  * @generated from message cvms.ResultConsumer
@@ -481,7 +520,7 @@ export type ResultConsumer = Message<"cvms.ResultConsumer"> & {
  * Use `create(ResultConsumerSchema)` to create a new message.
  */
 export const ResultConsumerSchema: GenMessage<ResultConsumer> = /*@__PURE__*/
-  messageDesc(file_cvms, 14);
+  messageDesc(file_cvms, 15);
 
 /**
  * @generated from message cvms.Dataset
@@ -526,7 +565,7 @@ export type Dataset = Message<"cvms.Dataset"> & {
  * Use `create(DatasetSchema)` to create a new message.
  */
 export const DatasetSchema: GenMessage<Dataset> = /*@__PURE__*/
-  messageDesc(file_cvms, 15);
+  messageDesc(file_cvms, 16);
 
 /**
  * @generated from message cvms.Algorithm
@@ -585,7 +624,7 @@ export type Algorithm = Message<"cvms.Algorithm"> & {
  * Use `create(AlgorithmSchema)` to create a new message.
  */
 export const AlgorithmSchema: GenMessage<Algorithm> = /*@__PURE__*/
-  messageDesc(file_cvms, 16);
+  messageDesc(file_cvms, 17);
 
 /**
  * @generated from message cvms.AgentConfig
@@ -634,7 +673,7 @@ export type AgentConfig = Message<"cvms.AgentConfig"> & {
  * Use `create(AgentConfigSchema)` to create a new message.
  */
 export const AgentConfigSchema: GenMessage<AgentConfig> = /*@__PURE__*/
-  messageDesc(file_cvms, 17);
+  messageDesc(file_cvms, 18);
 
 /**
  * @generated from message cvms.ServerStreamMessage
@@ -673,6 +712,12 @@ export type ServerStreamMessage = Message<"cvms.ServerStreamMessage"> & {
      */
     value: DisconnectReq;
     case: "disconnectReq";
+  } | {
+    /**
+     * @generated from field: cvms.Acknowledgement acknowledgement = 100;
+     */
+    value: Acknowledgement;
+    case: "acknowledgement";
   } | { case: undefined; value?: undefined };
 };
 
@@ -681,7 +726,7 @@ export type ServerStreamMessage = Message<"cvms.ServerStreamMessage"> & {
  * Use `create(ServerStreamMessageSchema)` to create a new message.
  */
 export const ServerStreamMessageSchema: GenMessage<ServerStreamMessage> = /*@__PURE__*/
-  messageDesc(file_cvms, 18);
+  messageDesc(file_cvms, 19);
 
 /**
  * @generated from service cvms.Service
