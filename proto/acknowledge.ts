@@ -1,7 +1,7 @@
 // Numbered messages of the management channel: an agent numbers what must not be lost, the server
 // says what it has, the agent sends the rest again after a broken connection, and the server knows a
 // message it had before by its number (threats C-3). Both ends use this.
-import { type MessageInitShape } from "@bufbuild/protobuf";
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { AcknowledgementSchema, ClientStreamMessage } from "./gen/cvms_pb.ts";
 
 /**
