@@ -343,19 +343,36 @@ Deno.test("G-5 an upload begun in one computation ends with it, and reaches no o
   assert.deepEqual(at.scene.files(), ["/journal.json"]);
 });
 
-Deno.test("G-7 an upload in a wrong state is refused at its first message, whatever follows", async () => {
-  await using at = await accepted(runOf(owner, algorithm, [{ data: bytes("a") }]));
+Deno.test("G-7 what is not wanted now is refused at its first message, whatever follows", async () => {
+  const run = runOf(owner, algorithm, [
+    { data: bytes("a") },
+    { data: bytes("b"), owner: other },
+  ]);
+  await using at = await accepted(run);
+  const { client, scene } = at;
   let sent = 0;
-  const endless = async function* () {
-    while (true) {
+  // More than a gRPC client puts into its own buffer before it hears the answer.
+  const flood = async function* <T>(message: T) {
+    for (sent = 0; sent < 200;) {
       sent++;
-      yield { dataset: new Uint8Array(1 << 20), filename: "x" };
+      yield message;
     }
   };
-  await refused(at.client.data(endless(), { metadata: owner.sign(ROLES.data) }), WRONG_STATE);
-  // What gRPC's client puts into its own buffer before it hears the answer.
-  assert.ok(sent <= 20, `${sent} messages were taken`);
-  assert.deepEqual(at.scene.files(), ["/journal.json"]);
+  const chunk = new Uint8Array(1 << 20);
+  const asOwner = { metadata: owner.sign(ROLES.data) };
+  const unwanted = async (call: Promise<unknown>, expected: readonly [number, string]) => {
+    const files = scene.files();
+    await refused(call, expected);
+    assert.ok(sent <= 20, `${sent} messages were taken`);
+    assert.deepEqual(scene.files(), files);
+  };
+  await unwanted(client.data(flood({ dataset: chunk, filename: "x" }), asOwner), WRONG_STATE);
+  await algo(client);
+  const asProvider = { metadata: owner.sign(ROLES.algorithm) };
+  await unwanted(client.algo(flood({ algorithm: chunk }), asProvider), WRONG_STATE);
+  // The signer has given all it owes, the other party has not.
+  await data(client, bytes("a"));
+  await unwanted(client.data(flood({ dataset: chunk }), asOwner), ALL_RECEIVED);
 });
 
 Deno.test("G-7 an upload past the configured size is refused and leaves nothing", async () => {

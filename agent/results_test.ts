@@ -79,3 +79,26 @@ Deno.test("O-1 packResults() refuses too many files, too many bytes and a sparse
     assert.throws(() => Deno.statSync(`${dir}/r.zip`), Deno.errors.NotFound);
   });
 });
+
+Deno.test("O-1 packResults() refuses a file that was replaced after it was listed", async () => {
+  await inFolder(async (dir) => {
+    await Deno.writeTextFile(`${dir}/secret`, "canary-4711");
+    await Deno.writeFile(`${dir}/results/a`, new Uint8Array(1 << 20));
+    await Deno.writeTextFile(`${dir}/results/b`, "b");
+    let swapped = false;
+    // Asked between two pieces of `a`, when `b` has been listed and not yet opened.
+    const signal = {
+      throwIfAborted: () => {
+        if (swapped) return;
+        swapped = true;
+        Deno.removeSync(`${dir}/results/b`);
+        Deno.symlinkSync(`${dir}/secret`, `${dir}/results/b`);
+      },
+    } as AbortSignal;
+    await assert.rejects(packResults(`${dir}/results`, `${dir}/r.zip`, RESULT_LIMITS, signal), {
+      code: "data-loss",
+    });
+    assert.ok(swapped);
+    assert.throws(() => Deno.statSync(`${dir}/r.zip`), Deno.errors.NotFound);
+  });
+});

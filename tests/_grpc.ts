@@ -217,3 +217,47 @@ export function replyOf(stream: http2.ClientHttp2Stream): Promise<Reply> {
     stream.destroy();
   });
 }
+
+/** One MiB. */
+const MIB = 1 << 20;
+
+/**
+ * Sends `frame` again and again until an answer comes or `most` were taken; gives both, and the
+ * status. What a refused peer goes on sending must not be read for long.
+ */
+export async function flood(
+  client: Client,
+  path: string,
+  metadata: Record<string, string>,
+  frame: Uint8Array,
+  most: number,
+): Promise<{ reply: Reply; sent: number }> {
+  const stream = client.open(path, metadata);
+  let over = false;
+  const reply = replyOf(stream).finally(() => over = true);
+  let sent = 0;
+  while (!over && sent < most) {
+    sent++;
+    if (!stream.write(frame)) {
+      await Promise.race([
+        new Promise((resolve) => stream.once("drain", resolve)),
+        reply.then(() => {}, () => {}),
+      ]);
+    }
+  }
+  return { reply: await reply, sent };
+}
+
+/** A length-delimited field of a message. */
+export function field(number: number, value: string | Uint8Array): Buffer {
+  const bytes = Buffer.from(value as Uint8Array);
+  const length: number[] = [];
+  let rest = bytes.length;
+  for (; rest > 127; rest >>>= 7) length.push((rest & 127) | 128);
+  return Buffer.concat([Buffer.from([number << 3 | 2, ...length, rest]), bytes]);
+}
+
+/** A message of 1 MiB in its field 1, framed. */
+export function mebibyte(): Buffer {
+  return framed(field(1, Buffer.alloc(MIB)));
+}

@@ -6,7 +6,7 @@ import { Buffer } from "node:buffer";
 import { Management, startAgent, workArea } from "../_agent.ts";
 import { entries, freePort, House } from "../_house.ts";
 import { digest } from "../_parties.ts";
-import { Client, framed, type Reply, replyOf } from "../_grpc.ts";
+import { Client, field, flood, framed, mebibyte, type Reply } from "../_grpc.ts";
 
 const ALGO = "/agent.AgentService/Algo";
 const DATA = "/agent.AgentService/Data";
@@ -41,15 +41,6 @@ function signed(key: KeyVector, role: string): Record<string, string> {
     createPrivateKey(pem),
   );
   return { "user-id": role, signature: signature.toString("base64") };
-}
-
-/** A length-delimited field. */
-function field(number: number, value: string | Uint8Array): Buffer {
-  const bytes = Buffer.from(value as Uint8Array);
-  const length: number[] = [];
-  let rest = bytes.length;
-  for (; rest > 127; rest >>>= 7) length.push((rest & 127) | 128);
-  return Buffer.concat([Buffer.from([number << 3 | 2, ...length, rest]), bytes]);
 }
 
 const asProvider = signed(rsa, "algorithm-provider");
@@ -367,25 +358,6 @@ Deno.test("M-5 (wire.md §4.4) a manifest with a bad key is refused by name, and
   await agent.stop();
 });
 
-/** The reply of a stream whose client goes on sending. */
-async function flood(client: Client, metadata: Record<string, string>): Promise<[Reply, number]> {
-  const stream = client.open(ALGO, metadata);
-  let over = false;
-  const reply = replyOf(stream).finally(() => over = true);
-  const piece = framed(field(1, Buffer.alloc(MIB)));
-  let sent = 0;
-  while (!over && sent < 256) {
-    sent++;
-    if (!stream.write(piece)) {
-      await Promise.race([
-        new Promise((resolve) => stream.once("drain", resolve)),
-        reply.then(() => {}, () => {}),
-      ]);
-    }
-  }
-  return [await reply, sent];
-}
-
 Deno.test("G-1 G-7 a refusal comes before the payload: 256 MiB are never sent", async () => {
   await using house = await House.open("agent-wire");
   const { management, port, agent, give } = await open(house);
@@ -399,7 +371,7 @@ Deno.test("G-1 G-7 a refusal comes before the payload: 256 MiB are never sent", 
     ] as const
   ) {
     using client = new Client(port);
-    const [reply, sent] = await flood(client, metadata);
+    const { reply, sent } = await flood(client, ALGO, metadata, mebibyte(), 256);
     assertReply(reply, status, text);
     assert.ok(sent < 64, `${sent} MiB were taken after the refusal`);
   }
