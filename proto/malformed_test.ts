@@ -90,7 +90,7 @@ function called(method: DescMethod, bytes: Uint8Array): Promise<{ code?: number;
       return {};
     };
     const many = async function* (input: AsyncIterable<unknown> | object) {
-      await drained(input);
+      yield await drained(input);
     };
     const streams = method.methodKind === "server_streaming" ||
       method.methodKind === "bidi_streaming";
