@@ -74,6 +74,9 @@ const TABLE = {
 /** Stable name of a kind of failure. */
 export type ErrorCode = keyof typeof TABLE;
 
+/** Every code. */
+export const ERROR_CODES = Object.keys(TABLE) as readonly ErrorCode[];
+
 /** Extras of a {@linkcode CocosError}. */
 export interface CocosErrorOptions {
   /** What caused it; never dropped. */

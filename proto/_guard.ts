@@ -34,9 +34,23 @@ export function guardServer(server: Server): Server {
     });
     made.on("sessionError", () => {});
     inner._setupHandlers(made, []);
+    const emit = made.emit.bind(made) as (event: string, ...args: unknown[]) => boolean;
+    made.emit = ((event: string, ...args: unknown[]) => {
+      const [stream, , , raw] = args as [http2.ServerHttp2Stream, unknown, unknown, string[]?];
+      if (event !== "stream" || sizeOf(raw ?? []) <= MAX_HEADER_BYTES) return emit(event, ...args);
+      // The setting alone is advice: a list that is twice as long would be taken.
+      stream.on("error", () => {});
+      stream.close(http2.constants.NGHTTP2_ENHANCE_YOUR_CALM);
+      return true;
+    }) as typeof made.emit;
     return made;
   };
   return server;
+}
+
+/** Size of a header list as HTTP/2 counts it: 32 bytes more for each entry (RFC 9113 §10.5.1). */
+function sizeOf(raw: readonly string[]): number {
+  return raw.reduce((sum, text) => sum + text.length, 32 * raw.length / 2);
 }
 
 /** Ends a connection that opens streams faster than any honest peer (CVE-2023-44487). */

@@ -54,8 +54,11 @@ const MIN_RSA_BITS = 2048;
 /** Most modulus we take: verification time grows with the square of it. */
 const MAX_RSA_BITS = 16384;
 
-/** Curves of ECDSA keys: those of the Go programs' x509 package that are still in use. */
-const CURVES = new Set(["prime256v1", "secp384r1", "secp521r1"]);
+/**
+ * Curves of ECDSA keys. The Go CLI makes P-256. P-521 is refused before it is relied on: the wire signs
+ * SHA-256, and Deno 2.9.6 neither makes nor verifies a P-521 signature over so short a digest.
+ */
+const CURVES = new Set(["prime256v1", "secp384r1"]);
 
 /** Longest key file we read, in characters: an RSA key of 16,384 bits has about 12,600. */
 const MAX_PEM = 65_536;
@@ -215,7 +218,9 @@ function kindOf(key: KeyObject): KeyKind {
     }
     case "ec":
       if (!CURVES.has(details.namedCurve ?? "")) {
-        throw new CocosError("invalid-key", `Cannot use EC key: curve is ${details.namedCurve}`);
+        throw new CocosError("invalid-key", `Cannot use EC key: curve is ${details.namedCurve}`, {
+          hint: "Make a key with `cocos keys -k ecdsa`; P-256 and P-384 are taken.",
+        });
       }
       return "ecdsa";
     case "ed25519":

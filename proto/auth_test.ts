@@ -53,6 +53,7 @@ Deno.test("readPublicKey() refuses keys nobody should hold (M-5)", async () => {
     generateKeyPairSync("rsa", { modulusLength: 1024 }),
     generateKeyPairSync("x25519"),
     generateKeyPairSync("ec", { namedCurve: "secp256k1" }),
+    generateKeyPairSync("ec", { namedCurve: "P-521" }),
   ].map(({ publicKey }) => new Uint8Array(publicKey.export({ type: "spki", format: "der" })));
   made.push(
     new Uint8Array(),

@@ -10,7 +10,7 @@ import { checkHealth } from "./mod.ts";
 const HOST = "127.0.0.1";
 const PREFACE = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 const DATA = 0, HEADERS = 1, RST_STREAM = 3, SETTINGS = 4, PING = 6, WINDOW_UPDATE = 8;
-const CONTINUATION = 9;
+const GOAWAY = 7, CONTINUATION = 9;
 const END_STREAM = 1, END_HEADERS = 4;
 
 /** One HTTP/2 frame (RFC 9113 §4.1). */
@@ -108,12 +108,12 @@ async function victim() {
 }
 
 /** Connects, sends the preface and settings, then what `attack` writes; ends when the server does
- * or after `patience` ms. Returns what the server sent. */
+ * or after `patience` ms. Returns what the server sent, and whether it was the server that ended. */
 async function raw(
   port: number,
   attack: (write: (bytes: Buffer) => Promise<void>) => Promise<void>,
   patience = 2_000,
-): Promise<Buffer> {
+): Promise<{ said: Buffer; ended: boolean }> {
   const socket = net.connect(port, HOST);
   const chunks: Buffer[] = [];
   let open = true;
@@ -131,10 +131,14 @@ async function raw(
   };
   await write(Buffer.concat([PREFACE, frame(SETTINGS, 0, 0)]));
   await attack(write);
-  const timer = setTimeout(() => socket.destroy(), patience);
+  let ended = true;
+  const timer = setTimeout(() => {
+    ended = false;
+    socket.destroy();
+  }, patience);
   await closed;
   clearTimeout(timer);
-  return Buffer.concat(chunks);
+  return { said: Buffer.concat(chunks), ended };
 }
 
 const ALGO = "/agent.AgentService/Algo";
@@ -252,6 +256,88 @@ Deno.test("G-11 floods of raw frames hurt nobody else and end no process", async
   }
 });
 
+/** Frames of a recording: type, stream and payload. */
+function framesOf(bytes: Buffer): { type: number; stream: number; payload: Buffer }[] {
+  const frames: { type: number; stream: number; payload: Buffer }[] = [];
+  for (let at = 0; at + 9 <= bytes.length;) {
+    const length = bytes.readUIntBE(at, 3);
+    const payload = bytes.subarray(at + 9, at + 9 + length);
+    frames.push({ type: bytes[at + 3] as number, stream: bytes.readUInt32BE(at + 5), payload });
+    at += 9 + length;
+  }
+  return frames;
+}
+
+/** An error code of RFC 9113 §7. */
+const PROTOCOL_ERROR = 1;
+
+Deno.test("G-11 who opens streams faster than any honest peer loses the connection", async () => {
+  await using server = await victim();
+  await server.assertServing("before");
+  const session = http2.connect(`http://${HOST}:${server.port}`);
+  session.on("error", () => {});
+  const closed = new Promise<void>((resolve) => session.once("close", () => resolve()));
+  let answered = 0;
+  const one = () =>
+    new Promise<void>((resolve) => {
+      if (session.closed || session.destroyed) return resolve();
+      const stream = session.request({
+        ":method": "POST",
+        ":path": ALGO,
+        "content-type": "application/grpc",
+        te: "trailers",
+      });
+      stream.on("response", () => answered++);
+      stream.on("error", () => {});
+      stream.on("close", () => resolve());
+      stream.resume();
+      stream.end();
+    });
+  for (let sent = 0; sent < 20_000 && !session.destroyed; sent += 50) {
+    await Promise.all(Array.from({ length: 50 }, one));
+  }
+  assert.ok(session.destroyed, `${answered} calls were answered`);
+  await closed;
+  await server.assertServing("after");
+});
+
+Deno.test("G-11 a connection that opens a 65th stream is ended", async () => {
+  await using server = await victim();
+  await server.assertServing("before");
+  const { said } = await raw(server.port, async (write) => {
+    // Acknowledged first: until then a peer need not know the server's limit.
+    await write(frame(SETTINGS, 1, 0));
+    await many(200, (id) => [frame(HEADERS, END_HEADERS, id, request(ALGO))])(write);
+  });
+  const away = framesOf(said).filter(({ type }) => type === GOAWAY);
+  // The last stream that was taken, and why.
+  assert.deepEqual(
+    away.map(({ payload }) => [payload.readUInt32BE(0), payload.readUInt32BE(4)]),
+    [[2 * 64 - 1, PROTOCOL_ERROR]],
+  );
+  await server.assertServing("after");
+});
+
+Deno.test("G-11 a call's header list has at most 16 KiB", async () => {
+  await using server = await victim();
+  await server.assertServing("before");
+  /** Whether a call with so many bytes of headers is answered with a gRPC status. */
+  const answered = async (bytes: number) => {
+    const fields = Object.fromEntries(
+      Array.from({ length: bytes / 1_000 }, (_, i) => [`x-${i}`, "v".repeat(960)]),
+    );
+    const list = request(ALGO, fields);
+    const { said } = await raw(server.port, async (write) => {
+      await write(frame(HEADERS, END_STREAM, 1, list.subarray(0, 16_000)));
+      await write(frame(CONTINUATION, END_HEADERS, 1, list.subarray(16_000)));
+    });
+    return framesOf(said).some(({ type, stream }) => type === HEADERS && stream === 1);
+  };
+  assert.equal(await answered(12_000), true);
+  assert.equal(await answered(24_000), false);
+  await server.assertServing("after");
+});
+
 /** A message with its gRPC prefix. */
 function message(length: number, payload: Buffer, compressed = 0): Buffer {
   const prefix = Buffer.alloc(5);
@@ -260,40 +346,89 @@ function message(length: number, payload: Buffer, compressed = 0): Buffer {
   return Buffer.concat([prefix, payload]);
 }
 
-/** DATA frames of at most 16 KiB, the default limit of HTTP/2. */
-function data(stream: number, bytes: Buffer, end: boolean): Buffer {
-  const frames: Buffer[] = [];
-  for (let at = 0; at < bytes.length; at += 16_384) {
-    const last = at + 16_384 >= bytes.length;
-    frames.push(frame(DATA, last && end ? END_STREAM : 0, stream, bytes.subarray(at, at + 16_384)));
-  }
-  return Buffer.concat(frames);
+/** Sends these bytes as one `Algo` call by Node's client; gives the status, or how it was closed. */
+function status(
+  port: number,
+  bytes: Buffer,
+  more: Record<string, string> = {},
+): Promise<number | string> {
+  const session = http2.connect(`http://${HOST}:${port}`);
+  session.on("error", () => {});
+  const stream = session.request({
+    ":method": "POST",
+    ":path": ALGO,
+    "content-type": "application/grpc",
+    te: "trailers",
+    ...more,
+  });
+  const { promise, resolve } = Promise.withResolvers<number | string>();
+  const look = (headers: http2.IncomingHttpHeaders) => {
+    if (headers["grpc-status"] !== undefined) resolve(Number(headers["grpc-status"]));
+  };
+  stream.on("response", look);
+  stream.on("trailers", look);
+  stream.on("error", () => {});
+  stream.on("close", () => resolve("closed without a status"));
+  stream.resume();
+  stream.end(bytes);
+  return promise.finally(() => session.destroy());
 }
 
-Deno.test("G-6 lying lengths, bombs and giant frames are refused without memory", async (t) => {
+/** Length of an `AlgoRequest` whose algorithm makes the message exactly `length` bytes long. */
+function algorithm(length: number): Buffer {
+  const message = Buffer.alloc(length);
+  const inner = length - 5; // tag, and a length of four bytes
+  message.set([
+    0x0a,
+    inner & 127 | 128,
+    inner >> 7 & 127 | 128,
+    inner >> 14 & 127 | 128,
+    inner >> 21,
+  ]);
+  return message;
+}
+
+Deno.test("G-6 lying lengths, bombs and giant messages are refused by number, without memory", async (t) => {
   await using server = await victim();
   await server.assertServing("before");
   const before = await server.rss();
-  const bomb = gzipSync(new Uint8Array(256 << 20));
-  const cases: [string, (write: (bytes: Buffer) => Promise<void>) => Promise<void>][] = [
-    ["a length of 0xffffffff with 100 bytes", async (write) => {
-      await write(frame(HEADERS, END_HEADERS, 1, request(ALGO)));
-      await write(data(1, message(0xffffffff, Buffer.alloc(100)), false));
-    }],
-    ["a gzip bomb", async (write) => {
-      await write(frame(HEADERS, END_HEADERS, 1, request(ALGO, { "grpc-encoding": "gzip" })));
-      await write(data(1, message(bomb.length, bomb, 1), true));
-    }],
-    ["one frame of 15 MiB", async (write) => {
-      await write(frame(HEADERS, END_HEADERS, 1, request(ALGO)));
-      await write(frame(DATA, 0, 1, Buffer.alloc(15 << 20)));
-    }],
+  const bomb = gzipSync(new Uint8Array(1 << 30));
+  const gzip = { "grpc-encoding": "gzip" };
+  const most = 4 << 20;
+  const cases: [string, () => Promise<number | string>, number | string][] = [
+    ["4 MiB", () => status(server.port, message(most, algorithm(most))), 0],
+    ["4 MiB and a byte", () => status(server.port, message(most + 1, algorithm(most + 1))), 8],
+    [
+      "0xffffffff with 100 bytes",
+      () => status(server.port, message(0xffffffff, Buffer.alloc(100))),
+      8,
+    ],
+    ["a gigabyte in gzip", () => status(server.port, message(bomb.length, bomb, 1), gzip), 8],
+    [
+      "one frame of 15 MiB",
+      async () => {
+        // A frame above SETTINGS_MAX_FRAME_SIZE ends the connection (RFC 9113 §4.2).
+        const { ended } = await raw(server.port, async (write) => {
+          await write(frame(HEADERS, END_HEADERS, 1, request(ALGO)));
+          await write(frame(DATA, 0, 1, Buffer.alloc(15 << 20)));
+        }, 60_000);
+        return ended ? "ended" : "open";
+      },
+      "ended",
+    ],
   ];
-  for (const [name, attack] of cases) {
+  for (const [name, attack, wanted] of cases) {
     await t.step(name, async () => {
-      await raw(server.port, attack);
+      let most = 0;
+      let over = false;
+      const watched = (async () => {
+        while (!over) most = Math.max(most, await server.rss());
+      })();
+      const ended = await attack().finally(() => over = true);
+      await watched;
+      assert.equal(ended, wanted);
       await server.assertServing(name);
-      const growth = (await server.rss()) - before;
+      const growth = most - before;
       assert.ok(growth < 96 << 20, `${name}: the process grew by ${growth >> 20} MiB`);
     });
   }

@@ -271,7 +271,7 @@ Deno.test("O-3 delivered tells a whole download from one that was cancelled", as
   assert.equal(await record.delivered[1], false);
 });
 
-Deno.test("G-6 a message above 4 MiB is refused with RESOURCE_EXHAUSTED", async () => {
+Deno.test("connect() sends no message above 4 MiB, which its server would refuse", async () => {
   const record = recordOf();
   await using server = await start({ services: [agent(record)] });
   await using client = connect(AgentService, {

@@ -109,7 +109,7 @@ if (only.length === 0) {
   await step("format", deno, ["fmt", "--check", "--quiet"]);
   await step("lint", deno, ["lint", "--quiet"]);
   await step("types", deno, ["check", "--quiet", ...UNITS, "examples", "tests"]);
-  await tests("the house", "tests", ["house_test.ts", "threats_test.ts"]);
+  await tests("the house", "tests", ["house_test.ts", "threats_test.ts", "docs_test.ts"]);
 }
 // Before the rooms: some of them test against the real kernel and the real firmware.
 if (!quick && only.length === 0) await step("image", deno, ["task", "--quiet", "hal"]);

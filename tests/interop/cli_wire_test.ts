@@ -78,6 +78,7 @@ Deno.test("cocos algo sends requirements, then the program, in pieces of 1 MiB w
     await house.write("private.pem", key.private);
     server.calls.length = 0;
     const { code, stderr } = await house.run("cocos", [
+      "--compat",
       "algo",
       "algo.py",
       "private.pem",
@@ -128,7 +129,7 @@ Deno.test("cocos algo always sends its three metadata keys", async () => {
   await using server = await recordingServer(answering());
   await house.write("run.sh", "#!/bin/sh\n");
   await house.write("private.pem", keys[2]?.private ?? "");
-  const { code } = await house.run("cocos", ["algo", "run.sh", "private.pem"], {
+  const { code } = await house.run("cocos", ["--compat", "algo", "run.sh", "private.pem"], {
     AGENT_GRPC_URL: `127.0.0.1:${server.port}`,
   });
   assert.equal(code, 0);
@@ -147,7 +148,11 @@ Deno.test("cocos data sends a file with its base name on every piece, and a dire
   await house.write("sets/a.csv", sample(MIB + 3));
   const upload = async (...args: string[]) => {
     server.calls.length = 0;
-    const { code, stderr } = await house.run("cocos", ["data", ...args, "private.pem"], env);
+    const { code, stderr } = await house.run(
+      "cocos",
+      ["--compat", "data", ...args, "private.pem"],
+      env,
+    );
     assert.equal(code, 0, stderr);
     assert.match(stderr, /Successfully uploaded dataset!/);
     const call = server.calls[1];
@@ -202,7 +207,7 @@ Deno.test("O-8 cocos result keeps what file-size announces, and nothing of more 
   for (const [name, answer, exit] of cases) {
     await using server = await recordingServer(answering(answer));
     const out = `${name.replaceAll(" ", "-")}.zip`;
-    const { code, stderr } = await house.run("cocos", ["result", "private.pem", out], {
+    const { code, stderr } = await house.run("cocos", ["--compat", "result", "private.pem", out], {
       AGENT_GRPC_URL: `127.0.0.1:${server.port}`,
     });
     if (exit === 0) assert.equal(code, 0, stderr);
@@ -232,9 +237,13 @@ Deno.test("cocos shows the texts of a Go agent's refusals as they are, and ends 
   ];
   for (const [status, text] of refusals) {
     await using server = await recordingServer(answering({ messages: [], status, text }));
-    const { code, stderr } = await house.run("cocos", ["data", "a.csv", "private.pem"], {
-      AGENT_GRPC_URL: `127.0.0.1:${server.port}`,
-    });
+    const { code, stderr } = await house.run(
+      "cocos",
+      ["--compat", "data", "a.csv", "private.pem"],
+      {
+        AGENT_GRPC_URL: `127.0.0.1:${server.port}`,
+      },
+    );
     assert.notEqual(code, 0);
     assert.ok(stderr.includes(text), stderr);
     assert.match(stderr, /Failed to upload dataset due to error: /);

@@ -1,6 +1,7 @@
 // Golden bytes of the wire that don't need a process: messages written from the field numbers of the
 // Cocos .proto files by an encoder of another language, key files and signatures made by OpenSSL.
 import assert from "node:assert/strict";
+import { generateKeyPairSync } from "node:crypto";
 import {
   type DescMessage,
   type DescService,
@@ -175,5 +176,40 @@ Deno.test("wire.md §2.1 a made key pair has the Go CLI's labels and bodies", as
       assert.match(der, body);
       assert.match(publicPem, /^-----BEGIN PUBLIC KEY-----\n[\s\S]+-----END PUBLIC KEY-----\n$/);
     });
+  }
+});
+
+Deno.test("wire.md §2.1 keys are read under the labels and from the bodies a Go CLI reads", () => {
+  const kinds = [
+    ["rsa", generateKeyPairSync("rsa", { modulusLength: 2048 }), "pkcs1"],
+    ["rsa", generateKeyPairSync("rsa", { modulusLength: 3072 }), "pkcs1"],
+    ["ecdsa", generateKeyPairSync("ec", { namedCurve: "P-256" }), "sec1"],
+    ["ecdsa", generateKeyPairSync("ec", { namedCurve: "P-384" }), "sec1"],
+    ["ed25519", generateKeyPairSync("ed25519"), "pkcs8"],
+  ] as const;
+  const labelled = (pem: string, label: string) =>
+    pem.replaceAll(/(BEGIN|END) [A-Z ]+(?=-----)/g, `$1 ${label}`);
+  for (const [kind, { privateKey, publicKey }, own] of kinds) {
+    const pem = (type: string) =>
+      String(privateKey.export({ type: type as "pkcs8", format: "pem" }));
+    // `PRIVATE KEY`: PKCS#8 first, then PKCS#1; `EC PRIVATE KEY`: SEC 1.
+    const read = [labelled(pem("pkcs8"), "PRIVATE KEY")];
+    if (own === "pkcs1") read.push(labelled(pem("pkcs1"), "PRIVATE KEY"));
+    if (own === "sec1") read.push(pem("sec1"));
+    const spki = proto.readPublicKey(
+      proto.readPublicKeyPem(String(publicKey.export({ type: "spki", format: "pem" }))),
+    );
+    for (const text of read) {
+      const key = proto.readPrivateKey(text);
+      assert.equal(key.kind, kind);
+      const signature = proto.signRole(proto.ROLES.data, key);
+      assert.equal(proto.verifyRole(proto.ROLES.data, signature, spki), true, kind);
+    }
+    for (const label of ["ENCRYPTED PRIVATE KEY", "OPENSSH PRIVATE KEY", "PUBLIC KEY"]) {
+      assert.throws(
+        () => proto.readPrivateKey(labelled(pem("pkcs8"), label)),
+        /^CocosError: error decoding key/,
+      );
+    }
   }
 });

@@ -138,7 +138,7 @@ Deno.test("our CLI uploads to a Go front door and fetches from it: all keys, pla
     );
     const cli = { AGENT_GRPC_URL: listening, ...env };
     const run = async (...args: string[]) => {
-      const { code, stderr } = await house.run("cocos", args, cli);
+      const { code, stderr } = await house.run("cocos", ["--compat", ...args], cli);
       assert.equal(code, 0, `${security} ${kind}: ${stderr}`);
       assert.ok(stderr.includes(`Connected to agent  ${security}`), stderr);
     };
@@ -164,7 +164,11 @@ Deno.test("our CLI uploads to a Go front door and fetches from it: all keys, pla
     assert.deepEqual(Buffer.from(await Deno.readFile(house.path(`${kind}.zip`))), result);
     // A key the door doesn't know is refused with the Go agent's words.
     const other = await party(house, `other-${kind}`, kind === "rsa" ? "ecdsa" : kind);
-    const refused = await house.run("cocos", ["data", "set.csv", other.privateFile], cli);
+    const refused = await house.run(
+      "cocos",
+      ["--compat", "data", "set.csv", other.privateFile],
+      cli,
+    );
     assert.equal(refused.code, 4, refused.stderr);
     assert.ok(refused.stderr.includes("signature verification failed"), refused.stderr);
     await door.stop();
