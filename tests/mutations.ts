@@ -134,7 +134,7 @@ export function render(outcomes: readonly Outcome[]): string {
     "Made by `deno task mutate --write`; do not edit. A test that holds a line of the threat model",
     "counts when it turns red without the defence. Each row is one defence, removed in a copy of the",
     "tree, and the tests of that line that failed then; all were green before. The mutations stand in",
-    "`tests/_mutations.ts`.",
+    "`tests/_mutations_*.ts`.",
     "",
     "| line | defence removed | in | tests that turned red |",
     "| --- | --- | --- | --- |",
