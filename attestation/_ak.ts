@@ -40,6 +40,7 @@ export async function akBinding(
         kind: "hcl",
         hclReport: evidence.hclReport,
         reportData: hardware.reportData,
+        vmpl: hardware.vmpl,
         userData: policy.userData === "any" || session.userData === undefined
           ? "any"
           : session.userData,

@@ -1,9 +1,10 @@
 // The whole appraisal: policy, evidence, session and collateral in, one verdict out. The policy says
 // which technologies are due; evidence never chooses its verifier (threat A-3).
+import { messageOf } from "../base/mod.ts";
 import type { BankValues } from "./banks.ts";
 import { appraiseEventLog } from "./eventlog/mod.ts";
 import { appraiseIma } from "./ima/mod.ts";
-import { type Policy, type Section, SECTIONS, sectionsOf } from "./policy/mod.ts";
+import { checkedPolicy, type Policy, type Section, SECTIONS, sectionsOf } from "./policy/mod.ts";
 import { appraiseSimulated } from "./simulated/mod.ts";
 import { appraiseSnp, parseReport, type SnpCollateral, splitExtended } from "./snp/mod.ts";
 import { appraiseTdx, parseTdxQuote, type TdxCollateral } from "./tdx/mod.ts";
@@ -99,7 +100,7 @@ export async function appraise(
 ): Promise<Verdict> {
   const due = sectionsOf(policy);
   const given = kindsOf(evidence);
-  const kinds = kindsCheck(due, given);
+  const kinds = kindsCheck(policy, due, given);
   const verdicts: Verdict[] = [verdictOf("evidence", [kinds], {})];
   if (!kinds.ok) return combine("evidence", verdicts);
 
@@ -155,7 +156,14 @@ export async function appraise(
   return combine("evidence", verdicts);
 }
 
-function kindsCheck(due: readonly Section[], given: readonly Section[]): Check {
+function kindsCheck(policy: Policy, due: readonly Section[], given: readonly Section[]): Check {
+  const remedy = "The policy says which evidence counts; send that, and no other.";
+  try {
+    checkedPolicy(policy); // one made by a program need not have gone through the parser
+  } catch (error) {
+    const actual = messageOf(error);
+    return { id: "evidence.kinds", ok: false, expected: "a policy that can hold", actual, remedy };
+  }
   const ignored = given.filter((name) => SUPPLEMENTS.includes(name) && !due.includes(name));
   const judged = given.filter((name) => !ignored.includes(name));
   const extra = ignored.length === 0 ? "" : ` (not looked at: ${ignored.join(", ")})`;
@@ -164,7 +172,7 @@ function kindsCheck(due: readonly Section[], given: readonly Section[]): Check {
     ok: due.length > 0 && due.join() === judged.join(),
     expected: due.join(", ") || "(the policy has no section)",
     actual: (judged.join(", ") || "none") + extra,
-    remedy: "The policy says which evidence counts; send that, and no other.",
+    remedy,
   };
 }
 

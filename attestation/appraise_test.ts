@@ -225,6 +225,18 @@ Deno.test("A-1 appraise() has no platform whose policy checks no binding by defa
   assert.equal(tpm?.nonce, "session");
 });
 
+Deno.test("A-3 appraise() judges no policy of two machines, which no file can say but a program can", async () => {
+  const both: Scene = {
+    policy: { ...snpScene.policy, ...tdxScene.policy },
+    evidence: { ...snpScene.evidence, tdx: tdxScene.evidence.tdx?.slice(1) ?? new Uint8Array() },
+    session: snpScene.session,
+    collateral: { ...snpScene.collateral, ...tdxScene.collateral },
+  };
+  const verdict = await run(both);
+  assert.deepEqual(failures(verdict), ["evidence.kinds"]);
+  assert.match(verdict.checks[0]?.actual ?? "", /one machine is not snp and tdx/);
+});
+
 Deno.test("A-8 appraise() binds the TPM's key only by a hardware report whose verdict is good", async () => {
   const debug = {
     ...snpTpmScene.evidence,

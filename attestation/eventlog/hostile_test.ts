@@ -296,6 +296,15 @@ Deno.test("A-9 bindingOf() never covers what the digest does not", () => {
   assert.equal(bindingOf(half).coverage, "opaque", "one bank alone does not cover");
 });
 
+Deno.test("A-9 parseEventLog() takes register FFFFFFFF for no-action events only", () => {
+  const note = { register: 0xffffffff, type: 3, data: "SP800-155 Event3" };
+  const log = parseEventLog(eventLog([note, ...BOOT]), "tcg");
+  assert.equal(log.events[0]?.register, -2);
+  assert.deepEqual(replay(log), replay(parseEventLog(eventLog(BOOT), "tcg")));
+  const extending = eventLog([{ ...note, type: 5 }, ...BOOT]);
+  assert.throws(() => parseEventLog(extending, "tcg"), /register 4294967295, 23 is the last/);
+});
+
 Deno.test("A-9 parseEventLog() rejects what no firmware writes", () => {
   const good = eventLog(BOOT);
   const u32 = (at: number, value: number) => {

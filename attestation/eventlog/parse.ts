@@ -11,6 +11,9 @@ export const MAX_LOG_BYTES = 4 * 1024 * 1024;
 /** An event takes at least 16 bytes; real logs have below 300. */
 export const MAX_EVENTS = 16_384;
 
+/** Register FFFFFFFF, which firmware gives no-action events that concern none (PFP 1.06 §10.4.5). */
+const NOWHERE = -2;
+
 /** A TPM has at most 16 banks. */
 const MAX_ALGORITHMS = 16;
 
@@ -23,7 +26,7 @@ export interface LogEvent {
   readonly index: number;
   /** Offset of its first byte in the log. */
   readonly offset: number;
-  /** PCR, or RTMR (0 to 3; -1 is the MRTD). */
+  /** PCR, or RTMR (0 to 3; -1 is the MRTD); -2 of an informative event that names none. */
   readonly register: number;
   readonly type: number;
   /** Digests by bank; algorithms that can't be replayed are left out. */
@@ -118,14 +121,17 @@ function readEvent(
 ): LogEvent {
   const offset = reader.offset;
   const number = reader.u32le();
-  const most = kind === "tcg" ? 23 : 4;
-  if (number > most) throw reader.fault(`register ${number}, ${most} is the last`, offset);
   const type = reader.u32le();
+  const most = kind === "tcg" ? 23 : 4;
+  const nowhere = number === 0xffffffff && type === EventType.NO_ACTION;
+  if (number > most && !nowhere) {
+    throw reader.fault(`register ${number}, ${most} is the last`, offset);
+  }
   const digests = new Map<Bank, Uint8Array>();
   if (algorithms === undefined) digests.set("sha1", reader.bytes(20));
   else readDigests(reader, algorithms, digests);
   const data = reader.bytes(reader.u32le());
-  const register = kind === "tcg" ? number : number - 1;
+  const register = nowhere ? NOWHERE : kind === "tcg" ? number : number - 1;
   return Object.freeze({ index, offset, register, type, digests, data });
 }
 

@@ -16,7 +16,7 @@ import {
   type GcpEndorsementPolicy,
 } from "../token/mod.ts";
 import type { EventLogPolicy } from "../eventlog/mod.ts";
-import { type ImaAllowList, type ImaPolicy, isDigestText } from "../ima/mod.ts";
+import { FILE_HASHES, type ImaAllowList, type ImaPolicy, isDigestText } from "../ima/mod.ts";
 import { AK_BINDINGS, type PcrExpectations, type TpmPolicy } from "../tpm/mod.ts";
 import {
   boundHex,
@@ -303,7 +303,7 @@ const imaRecord = record({
   tail: may<NonNullable<ImaPolicy["tail"]>>(word(["refuse", "ignore"]), "refuse"),
   violations: may<NonNullable<ImaPolicy["violations"]>>(word(["refuse", "allow"]), "refuse"),
   algorithms: may<OrAny<readonly string[]>>(
-    orAny(list(pattern(/^[a-z0-9-]{2,32}$/, "a hash such as sha256"))),
+    orAny(list(word([...FILE_HASHES.keys()]))),
     ["sha256", "sha384", "sha512"],
   ),
   bootAggregate: may<OrAny<"required">>(word(["required", ANY]), "required"),

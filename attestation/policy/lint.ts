@@ -3,6 +3,7 @@
 import { INSECURE_SIMULATED_ROOT } from "../simulated/mod.ts";
 import { ARK_KEYS, type SnpPolicy, TCB_PARTS, TCB_ZERO, tcbText } from "../snp/mod.ts";
 import { INTEL_ROOT_KEY, type TdxPolicy } from "../tdx/mod.ts";
+import { SESSION } from "../rules.ts";
 import { ANY } from "../verdict.ts";
 import { type Policy, policyJson } from "./document.ts";
 import { flatten } from "./explain.ts";
@@ -67,6 +68,7 @@ const ANY_MEANS: Readonly<Record<string, readonly [Weight, string]>> = {
   "azureToken.nonce": ["hole", "old tokens can be replayed"],
   "azureToken.measurement": ["hole", "any code may run in the guest"],
   "azureToken.debug": ["hole", "the host may read the guest's memory"],
+  "azureToken.migration": ["hole", "a migration agent may read the guest's memory"],
   "azureToken.audience": ["weakness", "tokens made for somebody else pass"],
   "azureToken.policyHash": [
     "weakness",
@@ -76,23 +78,96 @@ const ANY_MEANS: Readonly<Record<string, readonly [Weight, string]>> = {
   "simulated.reportData": ["hole", "old evidence can be replayed"],
 };
 
+const ZERO = (value: unknown) => value === 0;
+const IS = (word: string) => (value: unknown) => value === word;
+const HAS = (...words: readonly string[]) => (value: unknown) =>
+  Array.isArray(value) && value.some((each) => words.includes(each));
+const FIXED = (value: unknown) => value !== ANY && value !== SESSION;
+const WEAK_HASHES = ["md4", "md5", "sha1", "rmd128", "rmd160", "rmd256", "tgr128", "tgr160"];
+
+/** Values other than `any` that leave something open: when, how bad, and what that means. */
+const VALUE_MEANS: readonly (readonly [
+  path: string,
+  when: (value: unknown) => boolean,
+  weight: Weight,
+  message: string,
+])[] = [
+  ["snp.guest.debug", IS("on"), "hole", "the host may read the guest's memory"],
+  ["snp.guest.migration", IS("on"), "hole", "a migration agent may read the guest's memory"],
+  ["snp.guest.smt", IS("on"), "note", "the guest must allow SMT"],
+  ["snp.guest.cxl", IS("on"), "note", "the guest must allow CXL memory"],
+  ["snp.guest.minimumAbi", IS("0.0"), "note", "guest policies of any ABI pass"],
+  ["snp.platform.smt", IS("on"), "note", "SMT must be on"],
+  ["snp.platform.tio", IS("on"), "note", "trusted devices nobody judges must be possible"],
+  ["snp.minimumGuestSvn", ZERO, "note", "images of any security version pass"],
+  ["snp.firmware.minimumVersion", IS("0.0"), "note", "firmware of any version passes"],
+  ["snp.firmware.minimumBuild", ZERO, "note", "firmware of any build passes"],
+  ["snp.signers", HAS("vlek"), "note", "the cloud provider's key (VLEK) does not name a chip"],
+  ["snp.reportData", FIXED, "weakness", "a fixed value: the evidence is not bound to a session"],
+  ["tdx.debug", IS("on"), "hole", "the host may read the TD's memory"],
+  ["tdx.reportData", FIXED, "weakness", "a fixed value: the evidence is not bound to a session"],
+  ["tdx.minimumQeSvn", ZERO, "note", "quoting enclaves of any version pass that Intel rates well"],
+  ["tdx.minimumPceSvn", ZERO, "note", "certification enclaves of any version pass likewise"],
+  ["tdx.tcb.statuses", HAS("Revoked"), "hole", "revoked platforms pass"],
+  ["tdx.tcb.grace.statuses", HAS("Revoked"), "hole", "revoked platforms pass for a time"],
+  [
+    "tdx.tcb.advisories",
+    (value) => Array.isArray(value) && value.length > 0,
+    "weakness",
+    "known flaws are accepted",
+  ],
+  [
+    "tdx.tcb.minimumEvaluation",
+    ZERO,
+    "note",
+    "older statements of Intel can be replayed until they expire",
+  ],
+  ["tpm.banks", HAS("sha1"), "weakness", "SHA-1 never counts"],
+  ["tpm.binding", IS("report-data"), "note", "the guest's own kernel names the TPM's key"],
+  ["eventLog.banks", HAS("sha1"), "weakness", "SHA-1 never counts"],
+  ["eventLog.secureBoot", IS("off"), "note", "only machines without Secure Boot pass"],
+  ["ima.banks", HAS("sha1"), "weakness", "SHA-1 never counts"],
+  ["ima.extend", IS("legacy-padded"), "weakness", "the register rests on SHA-1"],
+  ["ima.tail", IS("ignore"), "weakness", "files measured after the quote are not looked at"],
+  ["ima.violations", IS("allow"), "weakness", "files may change while they run"],
+  ["ima.algorithms", HAS(...WEAK_HASHES), "weakness", "files may be named by weak digests"],
+  ["ima.allowed.emptyFiles", IS("on"), "note", "files without content pass under any name"],
+  ["azureToken.debug", IS("on"), "hole", "the host may read the guest's memory"],
+  ["azureToken.migration", IS("on"), "hole", "a migration agent may read the guest's memory"],
+  ["azureToken.secureBoot", IS("off"), "note", "only machines without Secure Boot pass"],
+  ["azureToken.nonce", FIXED, "weakness", "a fixed value: the token is not bound to a session"],
+  ["azureToken.minimumGuestSvn", ZERO, "note", "images of any security version pass"],
+  ["azureToken.minimumBootloader", ZERO, "weakness", "firmware of any age passes"],
+  ["azureToken.minimumTee", ZERO, "weakness", "firmware of any age passes"],
+  ["azureToken.minimumSnp", ZERO, "weakness", "firmware of any age passes"],
+  ["azureToken.minimumMicrocode", ZERO, "weakness", "microcode of any age passes"],
+  ["gcpEndorsement.minimumSvn", ZERO, "weakness", "firmware of any age passes"],
+  ["simulated.reportData", FIXED, "weakness", "a fixed value: it is not bound to a session"],
+];
+
 /** Findings, the worst first. */
 export function lintPolicy(policy: Policy): Finding[] {
   const found: Finding[] = [];
-  for (const [path, value] of flatten(policyJson(policy))) {
+  const values = flatten(policyJson(policy));
+  for (const [path, value] of values) {
     if (value !== JSON.stringify(ANY)) continue;
     const [weight, message] = ANY_MEANS[path] ?? ["note", "is not looked at"];
     found.push({ weight, path, message });
   }
+  for (const [path, when, weight, message] of VALUE_MEANS) {
+    const value = values.get(path);
+    if (value !== undefined && when(JSON.parse(value))) found.push({ weight, path, message });
+  }
   if (policy.snp !== undefined) found.push(...lintSnp(policy.snp));
   if (policy.tdx !== undefined) found.push(...lintTdx(policy.tdx));
   if (policy.tpm !== undefined) found.push(...lintTpm(policy));
-  if (policy.ima?.violations === "allow") {
-    found.push({
-      weight: "weakness",
-      path: "ima.violations",
-      message: "files may change while they run",
-    });
+  const { eventLog, tpm } = policy;
+  const silent = (tpm?.registers ?? [0, 1, 2]).filter((each) =>
+    each < 10 && !(eventLog?.registers ?? []).includes(each)
+  );
+  if (eventLog !== undefined && silent.length > 0) {
+    const message = `registers ${silent.join(", ")} are not replayed`;
+    found.push({ weight: "note", path: "eventLog.registers", message });
   }
   if (policy.simulated !== undefined) {
     const known = policy.simulated.roots.includes(INSECURE_SIMULATED_ROOT);
@@ -110,12 +185,6 @@ function lintSnp(policy: SnpPolicy): Finding[] {
   const found: Finding[] = [];
   const add = (weight: Weight, path: string, message: string) =>
     found.push({ weight, path: `snp.${path}`, message });
-  if (policy.guest.debug === "on") {
-    add("hole", "guest.debug", "the host may read the guest's memory");
-  }
-  if (policy.guest.migration === "on") {
-    add("hole", "guest.migration", "a migration agent may read the guest's memory");
-  }
   const vendor = Object.values(ARK_KEYS);
   for (const root of policy.roots) {
     if (!vendor.includes(root)) add("hole", "roots", `${root} is not a root of AMD`);
@@ -138,12 +207,6 @@ function lintSnp(policy: SnpPolicy): Finding[] {
       `older firmware passes until ${new Date(policy.tcb.grace.until).toISOString()}`,
     );
   }
-  if (policy.signers.includes("vlek")) {
-    add("note", "signers", "the cloud provider's key (VLEK) does not name a chip");
-  }
-  if (policy.reportData !== ANY && policy.reportData !== "session") {
-    add("weakness", "reportData", "a fixed value: the evidence is not bound to a session");
-  }
   return found;
 }
 
@@ -151,12 +214,8 @@ function lintTdx(policy: TdxPolicy): Finding[] {
   const found: Finding[] = [];
   const add = (weight: Weight, path: string, message: string) =>
     found.push({ weight, path: `tdx.${path}`, message });
-  if (policy.debug === "on") add("hole", "debug", "the host may read the TD's memory");
   for (const root of policy.roots) {
     if (root !== INTEL_ROOT_KEY) add("hole", "roots", `${root} is not the root of Intel`);
-  }
-  if (policy.tcb.statuses.includes("Revoked")) {
-    add("hole", "tcb.statuses", "revoked platforms pass");
   }
   if (policy.tcb.statuses.some((each) => each !== "UpToDate")) {
     add("weakness", "tcb.statuses", `platforms that are ${policy.tcb.statuses.join(", ")} pass`);
@@ -168,27 +227,25 @@ function lintTdx(policy: TdxPolicy): Finding[] {
       `worse platforms pass until ${new Date(policy.tcb.grace.until).toISOString()}`,
     );
   }
-  if (policy.tcb.minimumEvaluation === 0) {
-    add(
-      "note",
-      "tcb.minimumEvaluation",
-      "older statements of Intel can be replayed until they expire",
-    );
-  }
-  if (policy.reportData !== ANY && policy.reportData !== "session") {
-    add("weakness", "reportData", "a fixed value: the evidence is not bound to a session");
-  }
   return found;
 }
 
-function lintTpm({ tpm, snp, tdx }: Policy): Finding[] {
+/** What a PC's firmware, boot loader and kernel are measured into. */
+const BOOT_REGISTERS = [0, 1, 2, 3, 4, 5, 7, 8, 9];
+
+function lintTpm({ tpm, snp, tdx, azureToken }: Policy): Finding[] {
   const found: Finding[] = [];
   const add = (weight: Weight, path: string, message: string) =>
     found.push({ weight, path: `tpm.${path}`, message });
-  if (tpm?.banks?.includes("sha1")) add("weakness", "banks", "SHA-1 never counts");
-  if (tpm?.binding === "report-data" && snp === undefined && tdx === undefined) {
-    add("hole", "binding", "the key is bound to a hardware report the policy does not ask for");
+  if (snp === undefined && tdx === undefined) {
+    if (["report-data", "svsm", "hcl"].includes(tpm?.binding ?? "")) {
+      add("hole", "binding", "the key is bound to a hardware report the policy does not ask for");
+    } else if (azureToken === undefined) {
+      add("weakness", "binding", "no hardware report: nothing says that memory is protected");
+    }
   }
+  const open = BOOT_REGISTERS.filter((index) => !(tpm?.registers ?? []).includes(index));
+  if (open.length > 0) add("note", "registers", `${open.join(", ")} need not be quoted`);
   if (tpm?.pcrs !== ANY) {
     const registers = tpm?.registers ?? [];
     for (const values of Object.values(tpm?.pcrs ?? {})) {

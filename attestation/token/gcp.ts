@@ -4,7 +4,14 @@ import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { CocosError } from "../../base/mod.ts";
 import { atLeast, type Explained, explainRules, oneOf, type Rule, runRules } from "../rules.ts";
 import { ANY, Appraisal, NOT_SET, type OrAny, toHex, type Verdict } from "../verdict.ts";
-import { decodePem, isIssuedBy, parseCertificate, sha, verifySignature } from "../x509/mod.ts";
+import {
+  type Certificate,
+  decodePem,
+  isIssuedBy,
+  parseCertificate,
+  sha,
+  verifySignature,
+} from "../x509/mod.ts";
 
 /** What is endorsed for SEV-SNP. */
 export interface SnpEndorsement {
@@ -294,7 +301,7 @@ export async function appraiseGcpEndorsement(
     async () => {
       for (const [at, each] of path.entries()) {
         const issuer = path[at + 1] ?? each;
-        if (at > 0 && !each.ca) throw new CocosError("untrusted", "an issuer is not an authority");
+        if (at > 0) checkIssuer(each, at - 1);
         if (!await isIssuedBy(each, issuer)) {
           throw new CocosError(
             "untrusted",
@@ -337,6 +344,16 @@ export async function appraiseGcpEndorsement(
     timestamp: endorsement.golden.timestamp,
     measurement: toHex(context.measurement),
   });
+}
+
+/** @throws {CocosError} `untrusted` unless it may sign certificates with `below` others under it. */
+function checkIssuer({ ca, keyUsage, pathLength }: Certificate, below: number): void {
+  if (!ca || (keyUsage !== undefined && (keyUsage & 0x04) === 0)) {
+    throw new CocosError("untrusted", "an issuer is not an authority");
+  }
+  if (pathLength !== undefined && pathLength < below) {
+    throw new CocosError("untrusted", "the chain is longer than an issuer allows");
+  }
 }
 
 /** What {@linkcode appraiseGcpEndorsement} will ask for under a policy. */

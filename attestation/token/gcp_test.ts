@@ -1,7 +1,8 @@
 // Launch endorsements made like Google's, right and wrong: each check must be the one that refuses.
 import assert from "node:assert/strict";
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
-import { authorityExtensions, certificate, name, rsaPair } from "../forge/pki.ts";
+import { integer, sequence } from "../forge/der.ts";
+import { authorityExtensions, certificate, extension, name, rsaPair } from "../forge/pki.ts";
 import { toHex, verdictOf } from "../verdict.ts";
 import { encodePem, Oid, sha } from "../x509/mod.ts";
 import {
@@ -17,6 +18,16 @@ const NOW = Date.UTC(2026, 5, 1);
 const DAY = 86_400_000;
 const measurement = new Uint8Array(48).fill(0x4d);
 const googleRoot = name([[Oid.COMMON_NAME, "Test cloud root"]]);
+const googleMiddle = name([[Oid.COMMON_NAME, "Test cloud intermediate"]]);
+/** basicConstraints of an authority with nobody, or nobody but leaves, below. */
+const constrained = (limit: number) => [
+  extension(Oid.BASIC_CONSTRAINTS, sequence(Uint8Array.of(1, 1, 0xff), integer(limit)), true),
+  extension(Oid.KEY_USAGE, Uint8Array.of(3, 2, 1, 0x06), true),
+];
+const signsData = [
+  extension(Oid.BASIC_CONSTRAINTS, sequence(Uint8Array.of(1, 1, 0xff)), true),
+  extension(Oid.KEY_USAGE, Uint8Array.of(3, 2, 7, 0x80), true),
+];
 const googleSigner = name([[Oid.COMMON_NAME, "Test cloud signer"]]);
 
 interface Order {
@@ -24,6 +35,10 @@ interface Order {
   readonly by?: "ark" | "ask" | "asvk";
   readonly notAfter?: number;
   readonly change?: (bytes: Uint8Array) => Uint8Array;
+  /** Extensions of the root. */
+  readonly authority?: readonly Uint8Array[];
+  /** A certificate between signer and root, with these extensions. */
+  readonly middle?: readonly Uint8Array[];
   readonly twice?: boolean;
 }
 
@@ -35,15 +50,24 @@ async function make(order: Order = {}): Promise<Uint8Array> {
     issuer: googleRoot,
     spki: rsaPair("ark").spki,
     signer: rsaPair("ark"),
-    extensions: authorityExtensions(),
+    extensions: order.authority ?? authorityExtensions(),
   });
+  const middle = order.middle === undefined ? undefined : await certificate({
+    ...common,
+    subject: googleMiddle,
+    issuer: googleRoot,
+    spki: rsaPair("asvk").spki,
+    signer: rsaPair("ark"),
+    extensions: order.middle,
+  });
+  const bundle = middle === undefined ? [root] : [middle, root];
   const signer = await certificate({
     ...common,
     notAfter: order.notAfter ?? NOW + DAY,
     subject: googleSigner,
-    issuer: googleRoot,
+    issuer: middle === undefined ? googleRoot : googleMiddle,
     spki: rsaPair("ask").spki,
-    signer: rsaPair(order.signer ?? "ark"),
+    signer: rsaPair(middle === undefined ? order.signer ?? "ark" : "asvk"),
   });
   const entry = (vcpus: number, value: Uint8Array) =>
     new BinaryWriter().tag(1, 0).uint32(vcpus).tag(2, 2).bytes(value).finish();
@@ -58,7 +82,9 @@ async function make(order: Order = {}): Promise<Uint8Array> {
     .tag(1, 2).bytes(new BinaryWriter().tag(1, 0).int64(1_700_000_000).finish())
     .tag(4, 2).bytes(signer)
     .tag(5, 2).bytes(new Uint8Array(48).fill(0xf0))
-    .tag(6, 2).bytes(new TextEncoder().encode(encodePem(root, "CERTIFICATE")))
+    .tag(6, 2).bytes(
+      new TextEncoder().encode(bundle.map((der) => encodePem(der, "CERTIFICATE")).join("")),
+    )
     .tag(7, 2).bytes(snp)
     .tag(8, 2).bytes(tdx)
     .finish();
@@ -93,7 +119,14 @@ const CASES: Record<(typeof GCP_CHECKS)[number], Case[]> = {
   "gcp.root": [{ policy: { roots: ["00".repeat(48)] } }, { policy: { roots: [] } }, {
     policy: { roots: undefined },
   }],
-  "gcp.chain": [{ order: { signer: "ask" } }],
+  "gcp.chain": [
+    { order: { signer: "ask" } },
+    { order: { authority: [] } },
+    { order: { authority: signsData } },
+    { order: { middle: [] } },
+    { order: { middle: signsData } },
+    { order: { middle: authorityExtensions(), authority: constrained(0) } },
+  ],
   "gcp.validity": [{ order: { notAfter: NOW - 1000 } }],
   "gcp.signature": [{ order: { by: "asvk" } }],
   "gcp.measurement": [
@@ -133,6 +166,8 @@ Deno.test("appraiseGcpEndorsement() accepts what is endorsed, for SNP by vCPUs a
     (await appraiseGcpEndorsement(bytes, policy, context)).checks.filter((each) => !each.ok),
     [],
   );
+  const longer = await make({ middle: constrained(0), authority: constrained(1) });
+  assert.equal((await appraiseGcpEndorsement(longer, policy, context)).ok, true);
   const tdx = {
     ...context,
     technology: "tdx",

@@ -7,6 +7,7 @@ import {
   base64url,
   decodeBase64,
   decodeBase64url,
+  isRsaExponent,
   parseCertificate,
   sha,
   type SubjectKey,
@@ -67,8 +68,12 @@ function rsaText(key: SubjectKey): { n: string; e: string } {
 
 /** A key with its RFC 7638 thumbprint. */
 export async function tokenKey(id: string, { n, e }: { n: string; e: string }): Promise<TokenKey> {
-  if (decodeBase64url(n).length < 256) {
-    throw new CocosError("invalid-key", "Cannot take a key: RSA below 2048 bits");
+  const modulus = decodeBase64url(n);
+  if (modulus.length < 256 || modulus.length > 1024 || !isRsaExponent(decodeBase64url(e))) {
+    throw new CocosError(
+      "invalid-key",
+      "Cannot take a key: RSA of 2048 to 8192 bits with an odd exponent from 3 is due",
+    );
   }
   const text = `{"e":${JSON.stringify(e)},"kty":"RSA","n":${JSON.stringify(n)}}`;
   const thumbprint = toHex(await sha(256, new TextEncoder().encode(text)));

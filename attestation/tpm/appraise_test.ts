@@ -209,13 +209,14 @@ for (const [name, offset, kind] of AZURE) {
     const policy = { ...OPEN, binding: "hcl" } as const;
     const nonce = new TextEncoder().encode("challenge");
     const userData = new Uint8Array(64);
-    const binding = { kind: "hcl", hclReport: hcl, reportData, userData } as const;
+    const binding = { kind: "hcl", hclReport: hcl, reportData, vmpl: 0, userData } as const;
     const good = await appraiseTpm(evidence, policy, { nonce, binding });
     if (name !== "tdx-evidence-v1") assert.deepEqual(failed(good.verdict), []);
     else assert.ok(!failed(good.verdict).includes("tpm.ak.binding"));
     const lines = [
       { ...binding, reportData: flipped(reportData, 77) },
       { ...binding, userData: flipped(userData, 0) },
+      { ...binding, vmpl: 2 },
       { ...binding, hclReport: flipped(hcl, 8 * (hcl.indexOf(0x7b, 0x4d4) + 400)) },
     ];
     for (const wrong of lines) {

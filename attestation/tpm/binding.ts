@@ -47,6 +47,8 @@ export type AkBinding =
     readonly kind: "hcl";
     readonly hclReport: Uint8Array;
     readonly reportData: Uint8Array;
+    /** Where the report was asked for: the paravisor is at VMPL 0, its guest below (0 for TDX). */
+    readonly vmpl: number;
     /** Expected `user-data`, 64 bytes; `any` accepts every value. */
     readonly userData: Uint8Array | typeof ANY;
   }
@@ -103,6 +105,9 @@ export async function checkBinding(binding: AkBinding, ak: AkGiven): Promise<AkB
       return { attributesVouched: false };
     case "hcl": {
       const hcl = parseHclReport(binding.hclReport);
+      if (binding.vmpl !== 0) {
+        throw untrusted(`the report is of VMPL ${binding.vmpl}, a paravisor is at 0`);
+      }
       if (!equalBytes(hcl.reportData, binding.reportData)) {
         throw untrusted("REPORT_DATA is not the digest of the HCL runtime data");
       }

@@ -5,7 +5,7 @@ import { sha256, sha384, sha512 } from "@noble/hashes/sha2.js";
 import { CocosError } from "../../base/mod.ts";
 import { Fields, type Json, parseJson, plain } from "../json.ts";
 import { Reader } from "../reader.ts";
-import { decodeBase64url, type SubjectKey } from "../x509/mod.ts";
+import { decodeBase64url, isRsaExponent, type SubjectKey } from "../x509/mod.ts";
 import { rsaKey } from "./public.ts";
 
 /** The NV index holds 2,600 bytes; v2 of the paravisor may grow. */
@@ -112,19 +112,18 @@ function readRuntime(bytes: Uint8Array): Pick<HclReport, "ak" | "userData" | "co
 
 function readKey(jwk: Fields): SubjectKey {
   if (jwk.string("kty") !== "RSA") throw jwk.fault("kty", "must be RSA");
+  // Older paravisors wrote "encrypt" for the same restricted signing key (Microsoft's sample claims).
   const operations = jwk.required("key_ops", jwk.array("key_ops"));
-  if (operations.length !== 1 || !isText(operations[0], "sign")) {
-    throw jwk.fault("key_ops", "must be sign and nothing else: an attestation key only signs");
+  const [use] = operations;
+  if (operations.length !== 1 || !(isText(use, "sign") || isText(use, "encrypt"))) {
+    throw jwk.fault("key_ops", "must be one use: an attestation key only signs");
   }
   const modulus = decodeBase64url(jwk.required("n", jwk.string("n")));
   const exponent = decodeBase64url(jwk.required("e", jwk.string("e")));
-  const last = exponent.at(-1) ?? 0;
   if (modulus.length < 256 || modulus.length > 512 || !((modulus[0] ?? 0) & 0x80)) {
     throw jwk.fault("n", "must have 2048 to 4096 bits");
   }
-  if (exponent.length > 4 || exponent[0] === 0 || last % 2 === 0) {
-    throw jwk.fault("e", "must be an odd number below 2^32");
-  }
+  if (!isRsaExponent(exponent)) throw jwk.fault("e", "must be an odd number from 3 to 2^32");
   return rsaKey(modulus, exponent);
 }
 

@@ -44,6 +44,11 @@ Deno.test("parseHclReport() reads forged runtime data and its digest in every ha
   assert.equal(hclKey(forged({ keys: [KEY], "user-data": USER })).kind, "rsa");
 });
 
+Deno.test("parseHclReport() takes the word older paravisors have for the use of their key", () => {
+  const older = forged({ keys: [{ ...KEY, key_ops: ["encrypt"] }] });
+  assert.deepEqual(parseHclReport(older).ak, parseHclReport(forged({ keys: [KEY] })).ak);
+});
+
 Deno.test("A-8 A-14 parseHclReport() rejects other keys, other frames and other JSON", () => {
   const late = new Uint8Array(0x4a0);
   late[1024] = 1;
@@ -74,8 +79,9 @@ Deno.test("A-8 A-14 parseHclReport() rejects other keys, other frames and other 
     [forged({ keys: [KEY, KEY] }), /holds 2/],
     [forged(`{"keys":[${JSON.stringify(KEY)}],"keys":[]}`), /keys/],
     [keyed({ kty: "EC" }), /must be RSA/],
-    [keyed({ key_ops: ["sign", "decrypt"] }), /must be sign and nothing else/],
-    [keyed({ key_ops: ["encrypt"] }), /must be sign and nothing else/],
+    [keyed({ key_ops: ["sign", "decrypt"] }), /must be one use/],
+    [keyed({ key_ops: ["decrypt"] }), /must be one use/],
+    [keyed({ e: "AQ" }), /e must be an odd number from 3/],
     [keyed({ key_ops: undefined }), /key_ops is missing/],
     [keyed({ n: N.slice(0, 200) }), /2048 to 4096 bits/],
     [keyed({ n: "AAAA".padEnd(342, "A") }), /2048 to 4096 bits/],

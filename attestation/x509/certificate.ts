@@ -7,9 +7,10 @@ import {
   booleanOf,
   Der,
   type Element,
-  integerOf,
+  integerBytes,
   oidOf,
   only,
+  positiveBytes,
   smallInteger,
   Tag,
   textOf,
@@ -153,9 +154,7 @@ export function parseCertificate(bytes: Uint8Array, what = "a certificate"): Cer
   const version = versionTag === undefined
     ? 1
     : smallInteger(only(versionTag.content, Tag.INTEGER, what), 2, what) + 1;
-  const serial = body.next(Tag.INTEGER);
-  integerOf(serial, what);
-  if (serial.content.length > 21) throw body.fault("a serial number above 20 bytes");
+  const serial = serialOf(body.next(Tag.INTEGER), what);
   const inner = body.next(Tag.SEQUENCE);
   if (toHex(inner.raw) !== toHex(algorithm.raw)) {
     throw body.fault("the two signature algorithms differ");
@@ -180,7 +179,7 @@ export function parseCertificate(bytes: Uint8Array, what = "a certificate"): Cer
     algorithm: parseAlgorithm(algorithm, what),
     signature,
     version,
-    serial: toHex(serial.content),
+    serial,
     issuer,
     subject,
     notBefore,
@@ -287,18 +286,26 @@ export function parseKey(element: Element, what: string): SubjectKey {
   const bits = bitsOf(der.next(Tag.BIT_STRING), what);
   der.end();
   const rsa = new Der(only(bits, Tag.SEQUENCE, what).content, what);
-  const modulus = unsigned(rsa.next(Tag.INTEGER), what);
-  const exponent = unsigned(rsa.next(Tag.INTEGER), what);
+  const modulus = positiveBytes(rsa.next(Tag.INTEGER), what);
+  const exponent = positiveBytes(rsa.next(Tag.INTEGER), what);
   rsa.end();
-  if (modulus.length < 256 || modulus.length > 1024 || exponent.length > 4) {
-    throw rsa.fault("an RSA key must have 2048 to 8192 bits and an exponent below 2^32");
+  if (modulus.length < 256 || modulus.length > 1024 || !isRsaExponent(exponent)) {
+    throw rsa.fault("an RSA key must have 2048 to 8192 bits and an odd exponent from 3 to 2^32");
   }
   return Object.freeze({ kind: "rsa", modulus, exponent, spki: element.raw });
 }
 
-function unsigned(element: Element, what: string): Uint8Array {
-  if (integerOf(element, what) <= 0n) throw new Der(element.content, what).fault("a value below 1");
-  return element.content[0] === 0 ? element.content.subarray(1) : element.content;
+/** Odd, at least 3, below 2^32; under the exponent 1 every text is its own signature. */
+export function isRsaExponent(bytes: Uint8Array): boolean {
+  const last = bytes.at(-1) ?? 0;
+  return bytes.length <= 4 && bytes[0] !== 0 && last % 2 === 1 && (bytes.length > 1 || last >= 3);
+}
+
+/** Lower-case hex of a serial number: 20 bytes (RFC 5280 §4.1.2.2), and one for the sign. */
+export function serialOf(element: Element, what: string): string {
+  const bytes = integerBytes(element, what);
+  if (bytes.length > 21) throw new Der(bytes, what).fault("a serial number above 20 bytes");
+  return toHex(bytes);
 }
 
 /** Extensions (of a certificate or a CRL), each at most once. */

@@ -10,9 +10,10 @@ import {
   parseAlgorithm,
   parseExtensions,
   parseName,
+  serialOf,
   type SignatureAlgorithm,
 } from "./certificate.ts";
-import { bitsOf, Der, integerOf, only, smallInteger, Tag, timeOf } from "./der.ts";
+import { bitsOf, Der, only, smallInteger, Tag, timeOf } from "./der.ts";
 
 /** Largest list we read (Intel's are near 3 KiB, AMD's below 2). */
 export const MAX_CRL_BYTES = 1024 * 1024;
@@ -67,13 +68,12 @@ export function parseCrl(bytes: Uint8Array, what = "a revocation list"): Revocat
     const list = new Der(entries.content, what);
     while (!list.done) {
       const entry = list.enter(Tag.SEQUENCE);
-      const serial = entry.next(Tag.INTEGER);
-      integerOf(serial, what);
+      const serial = serialOf(entry.next(Tag.INTEGER), what);
       timeOf(entry.next(), what);
       const extra = entry.optional(Tag.SEQUENCE);
       if (extra !== undefined) refuseCritical(parseExtensions(extra, what), body);
       entry.end();
-      revoked.add(toHex(serial.content));
+      revoked.add(serial);
     }
   }
   const wrapped = body.optional(0xa0);

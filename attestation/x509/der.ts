@@ -112,8 +112,14 @@ export function only(bytes: Uint8Array, tag: number, what: string): Element {
   return element;
 }
 
-/** Value of an INTEGER's content; minimal two's complement is demanded. */
-export function integerOf(element: Element, what: string): bigint {
+/** Longest INTEGER that is made a number: beyond any that is compared, and quick to read. */
+const MAX_INTEGER_BYTES = 64;
+
+/**
+ * An INTEGER's content, whose form must be minimal two's complement; its value is not looked at.
+ * Moduli and serial numbers stay bytes: as a number, a long one would take its length squared to make.
+ */
+export function integerBytes(element: Element, what: string): Uint8Array {
   const bytes = element.content;
   const [first, second] = bytes;
   const der = new Der(bytes, what);
@@ -123,9 +129,28 @@ export function integerOf(element: Element, what: string): bigint {
   ) {
     throw der.fault("an INTEGER that is not minimal");
   }
+  return bytes;
+}
+
+/** Content of an INTEGER above 0, without the zero before a set first bit. */
+export function positiveBytes(element: Element, what: string): Uint8Array {
+  const bytes = integerBytes(element, what);
+  const first = bytes[0] as number;
+  if (first >= 0x80 || (first === 0 && bytes.length === 1)) {
+    throw new Der(bytes, what).fault("a value below 1");
+  }
+  return first === 0 ? bytes.subarray(1) : bytes;
+}
+
+/** Value of an INTEGER of at most 64 bytes. */
+export function integerOf(element: Element, what: string): bigint {
+  const bytes = integerBytes(element, what);
+  if (bytes.length > MAX_INTEGER_BYTES) {
+    throw new Der(bytes, what).fault(`an INTEGER of more than ${MAX_INTEGER_BYTES} bytes`);
+  }
   let value = 0n;
   for (const byte of bytes) value = value << 8n | BigInt(byte);
-  return first >= 0x80 ? value - (1n << BigInt(8 * bytes.length)) : value;
+  return (bytes[0] as number) >= 0x80 ? value - (1n << BigInt(8 * bytes.length)) : value;
 }
 
 /** Value of an INTEGER that must lie between 0 and `max`. */

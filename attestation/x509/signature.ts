@@ -2,7 +2,7 @@
 // the key is trusted is not decided here.
 import { CocosError } from "../../base/mod.ts";
 import type { Certificate, SignatureAlgorithm, SubjectKey } from "./certificate.ts";
-import { Der, integerOf, only, Tag } from "./der.ts";
+import { Der, only, positiveBytes, Tag } from "./der.ts";
 
 const SCALAR_BYTES = { "P-256": 32, "P-384": 48, "P-521": 66 } as const;
 
@@ -118,9 +118,7 @@ function rawSignature(der: Uint8Array, size: number): Uint8Array | undefined {
     );
     const raw = new Uint8Array(2 * size);
     for (const end of [size, 2 * size]) {
-      const element = reader.next(Tag.INTEGER);
-      if (integerOf(element, "an ECDSA signature") <= 0n) return undefined;
-      const bytes = element.content[0] === 0 ? element.content.subarray(1) : element.content;
+      const bytes = positiveBytes(reader.next(Tag.INTEGER), "an ECDSA signature");
       if (bytes.length > size) return undefined;
       raw.set(bytes, end - bytes.length);
     }

@@ -326,3 +326,37 @@ Deno.test("decodePem() takes whole blocks of one label only, decodeBase64() cano
   }
   assert.deepEqual(decodeBase64url("AA"), Uint8Array.of(0));
 });
+
+Deno.test("A-14 an INTEGER of a megabyte is refused by its length, not read as a number", async () => {
+  const list = await revocationList({
+    issuer: me,
+    signer: pair,
+    algorithm: "ecdsa-sha256",
+    thisUpdate: NOW,
+    nextUpdate: NOW + DAY,
+    serials: [1],
+  });
+  assert.equal(parseCrl(list).revoked.size, 1);
+  const huge = new Uint8Array(1_000_000).fill(0x55);
+  const serial = tlv(Tag.INTEGER, huge);
+  const entry = sequence(sequence(serial, time(NOW)));
+  const head = sequence(oid("1.2.840.10045.4.3.2"));
+  const body = sequence(head, me, time(NOW), time(NOW + DAY), entry);
+  const crl = sequence(body, head, bits(Uint8Array.of(1)));
+  assert.throws(() => parseCrl(crl), /a serial number above 20 bytes/);
+  const element = only(serial, Tag.INTEGER, "a number");
+  assert.throws(() => integerOf(element, "a number"), /an INTEGER of more than 64 bytes/);
+});
+
+Deno.test("A-6 parseKey() refuses RSA exponents under which a signature proves nothing", () => {
+  const modulus = Uint8Array.of(0, 0x80, ...new Uint8Array(254), 1);
+  const key = (exponent: Uint8Array) => {
+    const numbers = sequence(tlv(Tag.INTEGER, modulus), tlv(Tag.INTEGER, exponent));
+    const algorithm = sequence(oid("1.2.840.113549.1.1.1"), Uint8Array.of(5, 0));
+    return only(sequence(algorithm, bits(numbers)), Tag.SEQUENCE, "a key");
+  };
+  assert.equal(parseKey(key(Uint8Array.of(3)), "a key").kind, "rsa");
+  for (const wrong of [[1], [2], [1, 0, 0], [1, 0, 0, 0, 1], [0x80]]) {
+    assert.throws(() => parseKey(key(Uint8Array.from(wrong)), "a key"), /exponent|below 1/);
+  }
+});
