@@ -125,6 +125,7 @@ const NO_WEAKER: readonly RegExp[] = [
   /"(snp|tdx)\.tcb\.grace/, // the grace itself is what is named
   /"snp\.tcb\.\w+\.(fmc|bootloader|tee)"/, // real firmware has zeros there
   /"ima\.allowed\./,
+  /(audience|skewSeconds)" (?!"any")/,
   // Flags whose other word demands more, or only something else.
   /(singleSocket|aes256Xts|raplOff|ciphertextHiding|pageSwapOff|ecc|aliasCheck|tsme)" "o/,
   /(authorKey|secureBoot|platform\.smt|platform\.tio)" "o/,

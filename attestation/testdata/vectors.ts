@@ -32,10 +32,10 @@ export function ownText(path: string): string {
 /** True when the long form of the tests is asked for (`deno test … -- --slow`). */
 export const SLOW: boolean = Deno.args.includes("--slow");
 
-/** Mutations a parser: `-- --mutations=1000000` for a long hunt, 100,000 in a slow run, else `sample`. */
-export function mutations(sample: number): number {
-  const asked = Deno.args.find((each) => each.startsWith("--mutations="))?.split("=")[1];
-  return asked !== undefined ? Number(asked) : SLOW ? 100_000 : sample;
+/** A number such as `-- --fuzz=1000000`, else the one for an ordinary run. */
+export function asked(name: string, ordinary: number): number {
+  const word = Deno.args.find((each) => each.startsWith(`--${name}=`))?.split("=")[1];
+  return word === undefined ? ordinary : Number(word);
 }
 
 /** The bit numbers to flip: all of them in a slow run, else about `sample` spread evenly. */
