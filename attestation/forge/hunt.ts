@@ -63,6 +63,16 @@ function inserted(bytes: Uint8Array, at: number, more: Uint8Array): Uint8Array {
   return result;
 }
 
+/** Headers stand in front and tables at the end: of large input half of the changes go there. */
+const EDGE_BYTES = 512;
+
+function placeIn(length: number, random: (below: number) => number): number {
+  if (length <= 4 * EDGE_BYTES) return random(length);
+  const side = random(4);
+  if (side > 1) return random(length);
+  return side === 0 ? random(EDGE_BYTES) : length - 1 - random(EDGE_BYTES);
+}
+
 /** One to eight changes: bytes set, cut out, doubled, moved, words of extreme lengths, the end cut off. */
 export function mutate(
   bytes: Uint8Array,
@@ -71,7 +81,7 @@ export function mutate(
 ): Uint8Array {
   let result: Uint8Array = bytes.slice();
   for (let left = 1 + random(8); left > 0 && result.length > 0; left--) {
-    const at = random(result.length);
+    const at = placeIn(result.length, random);
     const count = 1 + random(Math.min(16, result.length - at));
     switch (random(9)) {
       case 0:
@@ -117,7 +127,8 @@ function wayOf(parse: Target["parse"], bytes: Uint8Array): string {
     return "taken";
   } catch (error) {
     if (!(error instanceof CocosError) || error.code === "internal") throw error;
-    return error.message.slice(0, 160).replace(/\d+/g, "#").replace(/"[^"]*"/g, '"…"');
+    return error.message.slice(0, 160)
+      .replace(/"[^"]*"/g, '"…"').replace(/[0-9a-f]{4,}(-[0-9a-f]+)*|\d+/g, "#");
   }
 }
 
