@@ -23,12 +23,17 @@ const FUZZ = asked("fuzz", 8_000);
 const td = await fakeTdx();
 const textOf = (bytes: Uint8Array) => new TextDecoder("latin1").decode(bytes);
 const TARGETS = await targets();
+const memory = () => {
+  const { heapUsed, external } = Deno.memoryUsage();
+  return heapUsed + external;
+};
 
 for (const target of TARGETS) {
   Deno.test(`A-14 ${target.name}() gives a value or a typed error for ${MUTATIONS} mutations and ${FUZZ} inputs more, each below ${MAX_MS} ms`, () => {
     const { broken, ways, slowest, largest, executions } = hunt(target, {
       mutations: MUTATIONS,
       fuzz: FUZZ,
+      memory,
     });
     for (const { input, why } of broken) {
       assert.fail(`${why}\n${input.subarray(0, 4096).toHex()}`);

@@ -132,11 +132,6 @@ function wayOf(parse: Target["parse"], bytes: Uint8Array): string {
   }
 }
 
-function memory(): number {
-  const { heapUsed, external } = Deno.memoryUsage();
-  return heapUsed + external;
-}
-
 /** Inputs that are kept because they led somewhere new. */
 const MAX_CORPUS = 512;
 
@@ -146,7 +141,13 @@ const MAX_CORPUS = 512;
  */
 export function hunt(
   { seeds, parse }: Target,
-  { mutations, fuzz, seed = 0x5eed }: { mutations: number; fuzz: number; seed?: number },
+  { mutations, fuzz, memory, seed = 0x5eed }: {
+    readonly mutations: number;
+    readonly fuzz: number;
+    /** Bytes the process holds now. */
+    readonly memory: () => number;
+    readonly seed?: number;
+  },
 ): Hunted {
   const random = randomOf(seed);
   const corpus = [...seeds];
