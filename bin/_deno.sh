@@ -55,6 +55,21 @@ fetch_packages() {
   { mkdir -p "$root/.cache" && true >"$stamp"; } 2>/dev/null || true
 }
 
+# bundle_child: sets CHILD to the one file that runs WebAssembly modules, bundled once per state of its
+# sources; empty where that can't be done.
+bundle_child() {
+  sum=$(cat "$root"/runtimes/wasm/*.ts | cksum)
+  CHILD=$root/.cache/wasm-child-${sum%% *}.js
+  [ ! -r "$CHILD" ] || return 0
+  if ! { (umask 022 && mkdir -p "$root/.cache" && cd "$root" &&
+    "$DENO" bundle --quiet --platform deno -o "$CHILD.$$" runtimes/wasm/child.ts &&
+    mv "$CHILD.$$" "$CHILD") </dev/null >/dev/null 2>&1; }; then
+    rm -f "$CHILD.$$" 2>/dev/null || :
+    echo "${0##*/}: runtimes/wasm/child.ts could not be bundled: WebAssembly is refused" >&2
+    CHILD=
+  fi
+}
+
 # launch FOLDER [ARGUMENT ...]: becomes the process FOLDER/main.ts. Its fixed rights stand in
 # FOLDER/deno.json; those that follow from its configuration are printed by FOLDER/rights.ts, one
 # flag a line. rights.ts itself gets what its first `// launch:` line says.

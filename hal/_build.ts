@@ -1,7 +1,7 @@
 // The whole recipe: packages → stage → bundles → caches → two layers → one image, measured.
 import { denoOf } from "./_run.ts";
 import { CocosError } from "../base/mod.ts";
-import { bundle, checkDeno, commandLine } from "./_bundle.ts";
+import { bundle, checkDeno, commandLine, WASM_CHILD } from "./_bundle.ts";
 import type { Entry } from "./_cpio.ts";
 import { entriesOf, folders, join, type Measured, writeLayer } from "./_image.ts";
 import { probeInitrd } from "./_initrd.ts";
@@ -226,6 +226,8 @@ async function topEntries(
   }
   say(`programs: bundling ${programs.map(({ name }) => name).join(" and ")}`);
   for (const program of programs) await bundle(root, program, bundles);
+  await Deno.mkdir(`${bundles}/wasm`);
+  await bundle(root, WASM_CHILD, `${bundles}/wasm`);
   say("programs: filling their code caches");
   const refused = await sandboxRefusal(stage);
   const warmed = refused === undefined;
@@ -257,6 +259,8 @@ async function topEntries(
       mode: 0o644,
       content: encoder.encode(commandLine(program).map((word) => `${word}\n`).join("")),
     })),
+    // Another name for it: no argument of bubblewrap may start with the path the runner is run by.
+    { kind: "link", path: "cocos/wasm/deno", mode: 0o777, target: "../bin/deno" } as const,
     {
       kind: "link",
       path: "etc/resolv.conf",

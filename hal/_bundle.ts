@@ -46,8 +46,15 @@ export function checkDeno(version: string = Deno.version.deno): void {
   );
 }
 
+/** What the runner starts for a WebAssembly module; it lies in a folder of its own. */
+export const WASM_CHILD = { name: "child", entry: "runtimes/wasm/child.ts" };
+
 /** Bundles a program to `<into>/<name>.js`. */
-export async function bundle(root: string, { name, entry }: Program, into: string): Promise<void> {
+export async function bundle(
+  root: string,
+  { name, entry }: { readonly name: string; readonly entry: string },
+  into: string,
+): Promise<void> {
   const path = `${into}/${name}.js`;
   await run(
     Deno.execPath(),

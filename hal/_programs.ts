@@ -29,6 +29,7 @@ export const RUNNER: Wanted = {
     ...["--work", "/cocos/work", "--socket", "/run/cocos/runner.sock"],
     ...["--cgroup", "/run/cocos/cgroup/cocos", "--bwrap", "/cocos/bin/bwrap"],
     ...["--python", "/usr/bin/python3", "--pip", "/usr/lib/python3/dist-packages"],
+    ...["--deno", "/cocos/wasm/deno", "--wasm-child", "/cocos/wasm/child.js"],
   ],
   // Its real start fails on the building machine, at a moment that varies, and so did the cache.
   warmArgs: ["--help"],

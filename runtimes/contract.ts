@@ -1,7 +1,7 @@
 // What a runtime is: a driver says what to run and what it needs, the sandbox decides what it may
 // touch. Job files come from parties nobody trusts.
 import { CocosError, type Logger } from "../base/mod.ts";
-import type { Kind, Limits, Outcome } from "../proto/runner/mod.ts";
+import type { Kind, Limits, Mode, Outcome } from "../proto/runner/mod.ts";
 import type { Bind, Ending, JobGroup, OutputSink } from "./sandbox/mod.ts";
 
 /** A job whose directory and request have been checked. */
@@ -15,6 +15,8 @@ export interface Job {
   readonly hasRequirements: boolean;
   /** Directory an installation may fill; made by the runner only if there is one. */
   readonly site: string;
+  /** Whose rules hold: `compat` where those of the Go programs differ. */
+  readonly mode: Mode;
 }
 
 /** Programs of the machine that drivers may use; given when the runner is started. */
@@ -23,6 +25,9 @@ export interface Facilities {
   readonly python: string;
   /** pip: its wheel, or the directory one was unpacked to. */
   readonly pip: string | undefined;
+  /** Deno, and the file it runs for WebAssembly modules (`wasm/child.ts`, bundled). */
+  readonly deno: string | undefined;
+  readonly wasmChild: string | undefined;
   /** Container engine, if the runner was told one. */
   readonly docker: EngineAccess | undefined;
 }

@@ -5,8 +5,9 @@ import type { Facilities, Runtime } from "./contract.ts";
 import { docker } from "./docker/mod.ts";
 import { elf } from "./elf/mod.ts";
 import { python } from "./python/mod.ts";
+import { wasm } from "./wasm/mod.ts";
 
-const DRIVERS: readonly Runtime[] = [elf, python, docker];
+const DRIVERS: readonly Runtime[] = [elf, python, wasm, docker];
 
 /**
  * The driver of a kind.

@@ -102,6 +102,7 @@ class Run {
       args: request.args,
       limits: this.#limits,
       hasRequirements: request.hasRequirements,
+      mode: request.mode ?? "strict",
       site: `${shop.work}/${SITE_PREFIX}${request.job}`,
     };
   }

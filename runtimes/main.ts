@@ -79,10 +79,13 @@ function sweep(options: RunnerOptions, log: Logger): void {
   }
 }
 
-function facilitiesOf({ python, pip, docker, dockerCgroup, work }: RunnerOptions): Facilities {
+function facilitiesOf(options: RunnerOptions): Facilities {
+  const { python, pip, deno, wasmChild, docker, dockerCgroup, work } = options;
   return {
     python,
     pip,
+    deno,
+    wasmChild,
     docker: docker === undefined
       ? undefined
       : { socket: docker, cgroup: dockerCgroup, owner: work },

@@ -18,6 +18,8 @@ export interface RunnerOptions {
   readonly docker: string | undefined;
   /** The subtree of `cgroup` as the engine names it. */
   readonly dockerCgroup: string | undefined;
+  readonly deno: string | undefined;
+  readonly wasmChild: string | undefined;
   /** Memory of a job whose manifest names none, in bytes; undefined: three quarters of the machine. */
   readonly memoryBytes: number | undefined;
   readonly logLevel: Level;
@@ -36,6 +38,8 @@ export const HELP = `cocos-runner: runs algorithms in the sandbox for the agent
   --pip PATH             pip's wheel or directory; without it requirements are refused
   --docker SOCKET        container engine; without it containers are refused
   --docker-cgroup PATH   the directory of --cgroup as the engine names it, from the hierarchy's root
+  --deno PATH            Deno for WebAssembly; not the path this runner was started by
+  --wasm-child PATH      runtimes/wasm/child.ts, bundled; without both the kind is refused
   --memory BYTES         memory of a job that names none (default: 3/4 of the machine)
   --log-level LEVEL      debug, info, warn or error (default info)
   --help, --version
@@ -61,6 +65,8 @@ export function readOptions(argv: readonly string[]): RunnerOptions | "help" | "
         "pip": { type: "string" },
         "docker": { type: "string" },
         "docker-cgroup": { type: "string" },
+        "deno": { type: "string" },
+        "wasm-child": { type: "string" },
         "memory": { type: "string" },
         "log-level": { type: "string", default: "info" },
         "help": { type: "boolean" },
@@ -111,6 +117,8 @@ export function readOptions(argv: readonly string[]): RunnerOptions | "help" | "
     pip: optional("pip"),
     docker: optional("docker"),
     dockerCgroup: optional("docker-cgroup"),
+    deno: optional("deno"),
+    wasmChild: optional("wasm-child"),
     memoryBytes,
     logLevel,
   };

@@ -22,18 +22,21 @@ Deno.test("readOptions() fills in defaults and takes every flag", () => {
     pip: undefined,
     docker: undefined,
     dockerCgroup: undefined,
+    deno: undefined,
+    wasmChild: undefined,
     memoryBytes: undefined,
     logLevel: "info",
   });
   const all = options(
     ...["--bwrap", "/b", "--python=/usr/x", "--pip", "/p", "--memory", "1073741824"],
-    ...["--log-level", "debug"],
+    ...["--log-level", "debug", "--deno", "/d", "--wasm-child", "/c.js"],
   );
   assert.deepEqual([all.bwrap, all.python, all.pip, all.memoryBytes, all.logLevel], [
     ...["/b", "/usr/x", "/p"],
     1073741824,
     "debug",
   ]);
+  assert.deepEqual([all.deno, all.wasmChild], ["/d", "/c.js"]);
   assert.equal(readOptions(["--help"]), "help");
   assert.equal(readOptions(["--version"]), "version");
 });

@@ -28,6 +28,12 @@ export const KINDS = ["bin", "python", "wasm", "docker"] as const;
 /** A kind of algorithm. */
 export type Kind = (typeof KINDS)[number];
 
+/** Whose rules hold where those of the Go programs differ from ours. */
+export const MODES = ["strict", "compat"] as const;
+
+/** Whose rules hold. */
+export type Mode = (typeof MODES)[number];
+
 /** What one run may use at most. */
 export interface Limits {
   /** Wall time in seconds, over the installation and the run together. */
@@ -80,6 +86,8 @@ export interface RunRequest {
    * reaches any. Absent: none. A runner that can't grant them refuses the job.
    */
   readonly egress?: readonly string[];
+  /** `strict` if it isn't said. */
+  readonly mode?: Mode;
 }
 
 /** "End it now": the run is killed and `finished` with `stopped` follows. Closing does the same. */
@@ -222,6 +230,7 @@ export function parseRequest(line: string): RunnerRequest {
     limits: readLimits(object.take("limits"), false),
     hasRequirements: object.boolean("hasRequirements"),
     ...(object.has("egress") ? { egress: readEgress(object.take("egress")) } : {}),
+    ...(object.has("mode") ? { mode: object.word("mode", MODES) } : {}),
   });
 }
 
