@@ -3,7 +3,7 @@ import { ALL_FDFLAGS, Errno, fail, Fdflags, Fstflags, Right } from "./abi.ts";
 import { type File, readAt, writeAt, writeOut } from "./descriptors.ts";
 import type { Calls, Guest } from "./host.ts";
 import type { Memory } from "./memory.ts";
-import { type Filestat, type NewTimes, now } from "./tree.ts";
+import { type Filestat, type NewTimes, now } from "./filestat.ts";
 
 /** Bytes of a `dirent` before its name. */
 const DIRENT_BYTES = 24;

@@ -6,7 +6,8 @@ import { fdCalls } from "./fd.ts";
 import { Memory } from "./memory.ts";
 import { pathCalls } from "./path.ts";
 import { pollCalls } from "./poll.ts";
-import { type Layout, now, Tree } from "./tree.ts";
+import { now } from "./filestat.ts";
+import { type Layout, Tree } from "./tree.ts";
 
 /** What a guest is given. */
 export interface HostOptions extends Layout {

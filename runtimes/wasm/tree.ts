@@ -3,13 +3,19 @@
 // both. Nothing else changes these directories while the guest runs, so what was looked at stays.
 // Deno's own functions and not node:fs, which takes 30 ms to load.
 import { Errno, fail, Filetype } from "./abi.ts";
+import {
+  ExactTimes,
+  type Filestat,
+  filetypeOf,
+  inodeOf,
+  lookAt,
+  type NewTimes,
+  now,
+} from "./filestat.ts";
 import { type Link, Links } from "./links.ts";
 
 /** Most links followed in one path (Linux' MAXSYMLINKS). */
 const MAX_FOLLOWED = 40;
-/** Most times remembered to the nanosecond; beyond, the oldest are told in milliseconds. */
-const MAX_TIMES = 4096;
-
 /** Where the guest's world is. */
 export interface Layout {
   /** Absolute path of the directory the guest is in; all it can reach is in there. */
@@ -21,18 +27,6 @@ export interface Layout {
    * the Go agent gave its Wasm programs.
    */
   readonly compat: boolean;
-}
-
-/** Facts about a file, as `filestat` tells them; times in nanoseconds since 1970. */
-export interface Filestat {
-  readonly dev: bigint;
-  readonly ino: bigint;
-  readonly filetype: number;
-  readonly nlink: bigint;
-  readonly size: bigint;
-  readonly atim: bigint;
-  readonly mtim: bigint;
-  readonly ctim: bigint;
 }
 
 /** A directory that is held open; its path changes when the guest renames it. */
@@ -62,46 +56,6 @@ export interface Entry {
   readonly ino: bigint;
 }
 
-/** Times a guest set, which the host's file API would round. */
-interface ExactTimes {
-  readonly told: { readonly atim: bigint; readonly mtim: bigint };
-  readonly real: { readonly atim: bigint; readonly mtim: bigint };
-}
-
-/** Times to set; undefined leaves one as it is. */
-export interface NewTimes {
-  readonly atim: bigint | undefined;
-  readonly mtim: bigint | undefined;
-}
-
-const NANOS = 1_000_000_000n;
-
-/** Nanoseconds since 1970, to the microsecond. */
-export function now(): bigint {
-  return BigInt(Math.trunc((performance.timeOrigin + performance.now()) * 1000)) * 1000n;
-}
-
-function filetypeOf(stat: Pick<Deno.FileInfo, "isFile" | "isDirectory" | "isSymlink">): number {
-  if (stat.isFile) return Filetype.REGULAR_FILE;
-  if (stat.isDirectory) return Filetype.DIRECTORY;
-  if (stat.isSymlink) return Filetype.SYMBOLIC_LINK;
-  return Filetype.UNKNOWN;
-}
-
-const nanosOf = (time: Date | null): bigint => BigInt(time?.getTime() ?? 0) * 1_000_000n;
-
-const inodeOf = ({ ino }: Deno.FileInfo): bigint => BigInt(ino ?? 0);
-
-/** Facts about a path that may lead to nothing. */
-function lookAt(path: string): Deno.FileInfo | undefined {
-  try {
-    return Deno.lstatSync(path);
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return undefined;
-    throw error;
-  }
-}
-
 /** The files of one guest. */
 export class Tree {
   readonly #root: string;
@@ -109,7 +63,7 @@ export class Tree {
   readonly #compat: boolean;
   readonly #links = new Links();
   readonly #open = new Set<Directory>();
-  readonly #times = new Map<bigint, ExactTimes>();
+  readonly #times = new ExactTimes();
 
   constructor({ root, results, compat }: Layout) {
     this.#root = root;
@@ -233,34 +187,18 @@ export class Tree {
       };
     }
     if (stat === undefined) fail(Errno.NOENT);
-    return this.#told(stat);
+    return this.#times.told(stat);
   }
 
   /** Facts about an open file. */
   statOf(file: Deno.FsFile): Filestat {
-    return this.#told(file.statSync());
+    return this.#times.told(file.statSync());
   }
 
   /** Facts about an open directory. */
   statAt(directory: Directory): Filestat {
     if (directory.removed) fail(Errno.NOENT);
-    return this.#told(Deno.lstatSync(directory.path));
-  }
-
-  #told(stat: Deno.FileInfo): Filestat {
-    const ino = inodeOf(stat);
-    const exact = this.#times.get(ino);
-    const [atim, mtim] = [nanosOf(stat.atime), nanosOf(stat.mtime)];
-    return {
-      dev: BigInt(stat.dev),
-      ino,
-      filetype: filetypeOf(stat),
-      nlink: BigInt(stat.nlink ?? 1),
-      size: BigInt(stat.size),
-      atim: exact?.real.atim === atim ? exact.told.atim : atim,
-      mtim: exact?.real.mtim === mtim ? exact.told.mtim : mtim,
-      ctim: nanosOf(stat.ctime),
-    };
+    return this.#times.told(Deno.lstatSync(directory.path));
   }
 
   /** Sets the times of what a path led to. */
@@ -273,8 +211,7 @@ export class Tree {
       link.ctim = now();
       return;
     }
-    this.#setTimes(
-      this.stat(place),
+    this.#times.set(
       times,
       (atim, mtim) => Deno.utimeSync(place.path, atim, mtim),
       () => Deno.lstatSync(place.path),
@@ -283,29 +220,11 @@ export class Tree {
 
   /** Sets the times of an open file. */
   setTimesOf(file: Deno.FsFile, times: NewTimes): void {
-    this.#setTimes(
-      this.statOf(file),
+    this.#times.set(
       times,
       (atim, mtim) => file.utimeSync(atim, mtim),
       () => file.statSync(),
     );
-  }
-
-  #setTimes(
-    before: Filestat,
-    times: NewTimes,
-    set: (atim: number, mtim: number) => void,
-    look: () => Deno.FileInfo,
-  ): void {
-    const told = { atim: times.atim ?? before.atim, mtim: times.mtim ?? before.mtim };
-    // Two divisions: a number holds whole seconds exactly, and the rest as well as it can.
-    const seconds = (time: bigint) => Number(time / NANOS) + Number(time % NANOS) / 1e9;
-    set(seconds(told.atim), seconds(told.mtim));
-    const after = look();
-    const real = { atim: nanosOf(after.atime), mtim: nanosOf(after.mtime) };
-    const [oldest] = this.#times.keys();
-    if (this.#times.size >= MAX_TIMES && oldest !== undefined) this.#times.delete(oldest);
-    this.#times.set(inodeOf(after), { told, real });
   }
 
   /** Entries of a directory, `.` and `..` first. */
