@@ -129,10 +129,10 @@ async function receive(
       }
     }
     if (program === undefined) throw noAlgorithm();
-    if (program.finish() !== manifest.algorithm.digest) throw badDigest();
+    if (await program.finish() !== manifest.algorithm.digest) throw badDigest();
     let digest: string | undefined;
     if (requirements !== undefined) {
-      requirements.finish();
+      await requirements.finish();
       folder = job.incoming();
       digest = await unpack(requirements, folder, computation.signal);
     }

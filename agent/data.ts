@@ -84,7 +84,7 @@ async function receive(
       await file.write(request.dataset);
     }
     if (file === undefined) throw noDataset();
-    const digest = file.finish();
+    const digest = await file.finish();
     const find = () => computation.itemFor(digest, filename, owner, open);
     find();
     if (!decompress) {

@@ -1,6 +1,6 @@
 // Takes an upload in: each byte is hashed while it is written to a fresh private file, so memory
 // stays flat and what was checked is what is kept (threats F-5, F-7). The uploader is not trusted.
-import { CocosError, hex, Sha3_256 } from "../base/mod.ts";
+import { CocosError, Hasher, hex } from "../base/mod.ts";
 import { reasonOf, removeAll } from "./work.ts";
 
 /** What is being taken in; the words are those of the Go agent's texts (wire.md §4.5). */
@@ -17,9 +17,11 @@ export class IncomingFile implements Disposable {
   readonly path: string;
   readonly what: What;
   readonly #file: Deno.FsFile;
-  readonly #hash = new Sha3_256();
+  readonly #hash = new Hasher();
   readonly #maxBytes: number;
   #size = 0;
+  /** The write that is under way: the next chunk comes in meanwhile. */
+  #writing: Promise<void> = Promise.resolve();
   #open = true;
   #kept = false;
 
@@ -46,9 +48,11 @@ export class IncomingFile implements Disposable {
   }
 
   /**
-   * Adds bytes; they may be reused when the promise resolves.
+   * Adds bytes. They belong to the file from then on: they may still be written when the promise
+   * resolves. One call at a time.
    *
-   * @throws {CocosError} `too-large`, before anything of the chunk is written, or `io`.
+   * @throws {CocosError} `too-large`, before anything of the chunk is written, or `io`, also for the
+   * chunk before.
    */
   async write(chunk: Uint8Array): Promise<void> {
     if (this.#size + chunk.length > this.#maxBytes) {
@@ -58,10 +62,9 @@ export class IncomingFile implements Disposable {
       );
     }
     this.#size += chunk.length;
-    const written = this.#writeAll(chunk);
-    written.catch(() => {}); // hashing may throw before it is awaited
-    this.#hash.update(chunk);
-    await written;
+    await Promise.all([this.#writing, this.#hash.update(chunk)]);
+    this.#writing = this.#writeAll(chunk);
+    this.#writing.catch(() => {}); // whoever comes next learns of it
   }
 
   async #writeAll(chunk: Uint8Array): Promise<void> {
@@ -75,10 +78,16 @@ export class IncomingFile implements Disposable {
     }
   }
 
-  /** Closes the file and gives the SHA3-256 of all bytes, lower-case hexadecimal. */
-  finish(): string {
-    this.#close();
-    return hex(this.#hash.digest());
+  /**
+   * Closes the file and gives the SHA3-256 of all bytes, lower-case hexadecimal.
+   *
+   * @throws {CocosError} `io`.
+   */
+  async finish(): Promise<string> {
+    await this.#writing;
+    this.#file.close();
+    this.#open = false;
+    return hex(await this.#hash.digest());
   }
 
   /**
@@ -98,14 +107,10 @@ export class IncomingFile implements Disposable {
     }
   }
 
-  #close(): void {
-    if (!this.#open) return;
-    this.#open = false;
-    this.#file.close();
-  }
-
   [Symbol.dispose](): void {
-    this.#close();
+    if (this.#open) this.#file.close();
+    this.#open = false;
+    this.#hash[Symbol.dispose]();
     if (!this.#kept) removeAll(this.path);
   }
 }

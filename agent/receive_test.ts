@@ -21,7 +21,7 @@ Deno.test("IncomingFile hashes what it writes and keeps it by rename", async () 
     assert.equal((Deno.statSync(`${dir}/in`).mode ?? 0) & 0o777, 0o600);
     await file.write(new Uint8Array([1, 2]));
     await file.write(new Uint8Array([3]));
-    assert.equal(file.finish(), hex(sha3_256(new Uint8Array([1, 2, 3]))));
+    assert.equal(await file.finish(), hex(sha3_256(new Uint8Array([1, 2, 3]))));
     file.keep(`${dir}/out`, 0o640);
     file[Symbol.dispose]();
     assert.deepEqual(names(dir), ["out"]);
@@ -35,7 +35,7 @@ Deno.test("G-15 IncomingFile leaves nothing when it is dropped at any point", as
     for (let chunks = 0; chunks < 3; chunks++) {
       using file = new IncomingFile(`${dir}/in`, "dataset", 100);
       for (let i = 0; i < chunks; i++) await file.write(new Uint8Array(5));
-      if (chunks === 2) file.finish();
+      if (chunks === 2) await file.finish();
       file[Symbol.dispose]();
       assert.deepEqual(names(dir), []);
     }
@@ -47,6 +47,7 @@ Deno.test("G-7 IncomingFile refuses the chunk that passes the limit before writi
     using file = new IncomingFile(`${dir}/in`, "algorithm", 10);
     await file.write(new Uint8Array(10));
     await assert.rejects(file.write(new Uint8Array(1)), { code: "too-large" });
+    await file.finish();
     assert.equal(Deno.statSync(`${dir}/in`).size, 10);
   });
 });
@@ -62,22 +63,30 @@ Deno.test("F-2 IncomingFile opens no existing file or link and overwrites nothin
         message: "error creating dataset file: EEXIST",
       });
       using file = new IncomingFile(`${dir}/in`, "dataset", 10);
-      file.finish();
+      await file.finish();
       assert.throws(() => file.keep(`${dir}/${name}`, 0o640), { code: "io" });
     }
     assert.equal(await Deno.readTextFile(`${dir}/victim`), "whole");
   });
 });
 
-Deno.test("F-6 IncomingFile names the reason of a failed write without the path", async () => {
-  await inFolder(async (dir) => {
-    using file = new IncomingFile(`${dir}/in`, "dataset", 1 << 30);
-    file[Symbol.dispose]();
-    await assert.rejects(file.write(new Uint8Array(10)), {
-      code: "io",
-      message: "error writing dataset to file: BadResource",
+Deno.test("F-6 IncomingFile tells of a failed write, without the path, and never keeps the file", async () => {
+  const real = Deno.FsFile.prototype.write;
+  Deno.FsFile.prototype.write = () =>
+    Promise.reject(Object.assign(new Error("No space left on device"), { code: "ENOSPC" }));
+  try {
+    await inFolder(async (dir) => {
+      using file = new IncomingFile(`${dir}/in`, "dataset", 1 << 30);
+      const full = { code: "io", message: "error writing dataset to file: ENOSPC" };
+      await file.write(new Uint8Array(10));
+      await assert.rejects(file.write(new Uint8Array(10)), full);
+      using other = new IncomingFile(`${dir}/other`, "dataset", 1 << 30);
+      await other.write(new Uint8Array(10));
+      await assert.rejects(other.finish(), full);
     });
-  });
+  } finally {
+    Deno.FsFile.prototype.write = real;
+  }
 });
 
 Deno.test("G-8 watched() ends a silent stream, and one whose signal fires", async () => {

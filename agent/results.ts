@@ -4,8 +4,8 @@
 import {
   byteOrder,
   CocosError,
+  Hasher,
   hex,
-  Sha3_256,
   ZIP_READ_BYTES,
   zipEntries,
   type ZipEntry,
@@ -51,24 +51,21 @@ export async function packResults(
 ): Promise<Packed> {
   const tally = { files: 0, bytes: 0, skipped: 0 };
   const entries = await list(folder, "", 0, limits, tally);
-  const hash = new Sha3_256();
+  using hash = new Hasher();
   let size = 0;
   try {
     using file = Deno.openSync(archive, { write: true, createNew: true, mode: 0o600 });
     for await (const chunk of zipEntries(entries, (entry) => read(entry as Found))) {
       signal?.throwIfAborted();
       size += chunk.length;
-      const written = writeAll(file, chunk);
-      written.catch(() => {}); // hashing may throw before it is awaited
-      hash.update(chunk);
-      await written;
+      await Promise.all([writeAll(file, chunk), hash.update(chunk)]);
     }
   } catch (cause) {
     removeAll(archive);
     if (cause instanceof CocosError) throw cause;
     throw new CocosError("io", `error packing results: ${reasonOf(cause)}`, { cause });
   }
-  return { size, digest: hex(hash.digest()), files: tally.files, skipped: tally.skipped };
+  return { size, digest: hex(await hash.digest()), files: tally.files, skipped: tally.skipped };
 }
 
 async function list(

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { digestFile, equalBytes, fromHex, hex, Sha3_256, sha3_256 } from "./digest.ts";
+import { equalBytes, fromHex, hex, Sha3_256, sha3_256 } from "./digest.ts";
 
 const text = new TextEncoder();
 
@@ -17,17 +17,6 @@ Deno.test("sha3_256() gives the digests of FIPS 202 and of the seed's golden fil
 Deno.test("Sha3_256 takes its input in pieces", () => {
   const pieces = new Sha3_256().update(text.encode("hel")).update(text.encode("lo\n"));
   assert.equal(hex(pieces.digest()), hex(sha3_256(text.encode("hello\n"))));
-});
-
-Deno.test("digestFile() reads a file and says when there is none", async () => {
-  const path = await Deno.makeTempFile();
-  try {
-    await Deno.writeTextFile(path, "hello\n");
-    assert.equal(hex(await digestFile(path)), hex(sha3_256(text.encode("hello\n"))));
-  } finally {
-    await Deno.remove(path);
-  }
-  await assert.rejects(digestFile(path), Deno.errors.NotFound);
 });
 
 Deno.test("fromHex() reads what hex() writes and refuses the rest", () => {

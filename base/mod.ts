@@ -15,6 +15,7 @@ export * from "./config.ts";
 export * from "./digest.ts";
 export * from "./duration.ts";
 export * from "./errors.ts";
+export { digestFile, digestOf, Hasher } from "./hasher.ts";
 export * from "./log.ts";
 export * from "./wheelhouse.ts";
 export * from "./zip.ts";

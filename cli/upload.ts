@@ -9,6 +9,9 @@ import {
   zipSize,
 } from "../base/mod.ts";
 
+/** What is read from a file at once: a message's worth. */
+const READ_BYTES = 1024 * 1024;
+
 /** Bytes that are ready to be sent, and how many there will be. */
 export interface Payload {
   readonly chunks: AsyncIterable<Uint8Array>;
@@ -53,16 +56,20 @@ export async function wheelhousePayload(
 }
 
 /**
- * Pieces of exactly `size` bytes, the last one shorter. Each is a buffer of its own: a message may
- * still be on its way when the next is made.
+ * Pieces of exactly `size` bytes, the last one shorter. A piece is good until the next is asked for:
+ * what is to be sent is copied into its message before.
  */
 export async function* inChunks(
   source: AsyncIterable<Uint8Array>,
   size: number,
 ): AsyncGenerator<Uint8Array> {
-  let chunk = new Uint8Array(size);
+  const chunk = new Uint8Array(size);
   let filled = 0;
   for await (let piece of source) {
+    if (filled === 0 && piece.length === size) {
+      yield piece;
+      continue;
+    }
     while (piece.length > 0) {
       const part = piece.subarray(0, size - filled);
       chunk.set(part, filled);
@@ -70,7 +77,6 @@ export async function* inChunks(
       piece = piece.subarray(part.length);
       if (filled === size) {
         yield chunk;
-        chunk = new Uint8Array(size);
         filled = 0;
       }
     }
@@ -94,13 +100,12 @@ export async function look(path: string): Promise<Deno.FileInfo> {
 }
 
 async function* readFile(path: string): AsyncGenerator<Uint8Array> {
-  const buffer = new Uint8Array(256 * 1024);
+  const buffer = new Uint8Array(READ_BYTES);
   try {
     using file = await Deno.open(path);
     while (true) {
       const count = await file.read(buffer);
       if (count === null) return;
-      // inChunks copies before it asks for more, so one buffer is enough.
       yield buffer.subarray(0, count);
     }
   } catch (cause) {

@@ -17,7 +17,7 @@ Deno.test("inChunks() keeps the bytes and cuts them in pieces of one size", asyn
             yield shared.subarray(0, piece.length);
           }
         }
-        const chunks = await Array.fromAsync(inChunks(source(), size));
+        const chunks = await Array.fromAsync(inChunks(source(), size), (chunk) => chunk.slice());
         assert.deepEqual(
           chunks.flatMap((chunk) => [...chunk]),
           pieces.flatMap((each) => [...each]),

@@ -20,7 +20,10 @@ export interface Program {
   readonly rights: readonly string[];
 }
 
-/** Flags of every program: one measured file, nothing fetched, nothing asked. */
+/**
+ * Flags of every program: one measured file, nothing fetched, nothing asked. The one about workers
+ * lets a program take rights away from its own (base/hasher.ts).
+ */
 const FIXED = [
   "--no-prompt",
   "--quiet",
@@ -30,6 +33,7 @@ const FIXED = [
   "--no-config",
   "--no-lock",
   "--no-check",
+  "--unstable-worker-options",
 ];
 
 /**

@@ -1,6 +1,7 @@
 // Flags of the guest's programs: made for the guest's paths, and never wider than a list.
 import assert from "node:assert/strict";
-import { checkDeno, commandLine, DENO_VERSION, portable } from "./_bundle.ts";
+import { hex, sha3_256 } from "../base/mod.ts";
+import { bundle, checkDeno, commandLine, DENO_VERSION, portable } from "./_bundle.ts";
 import { checkRights, guestFlag } from "./_programs.ts";
 
 Deno.test("guestFlag() puts the guest's settings file in and takes the example server out", () => {
@@ -39,10 +40,43 @@ Deno.test("commandLine() L-6 fetches nothing, asks nothing, reads no configurati
   } as const;
   assert.deepEqual(commandLine(program), [
     ...["--no-prompt", "--quiet", "--cached-only", "--no-remote", "--no-npm", "--no-config"],
-    ...["--no-lock", "--no-check", "--ignore-env", "/cocos/agent.js", "--x"],
+    ...["--no-lock", "--no-check", "--unstable-worker-options"],
+    ...["--ignore-env", "/cocos/agent.js", "--x"],
   ]);
   assert.deepEqual(commandLine(program, ["--help"]).at(-1), "--help");
   assert.throws(() => commandLine({ ...program, args: ["a\nb"] }), /two lines/);
+});
+
+Deno.test("bundle() L-6 keeps what hashes beside the agent, under the guest's flags and no rights", async () => {
+  const root = new URL("../", import.meta.url).pathname;
+  const folder = `.cache/hal/bundle-${crypto.randomUUID()}`;
+  await Deno.mkdir(root + folder, { recursive: true });
+  try {
+    const entry = `${folder}/probe.ts`;
+    // More than base/hasher.ts hashes without its worker.
+    await Deno.writeTextFile(
+      root + entry,
+      `import { digestOf, hex } from "../../../base/mod.ts";
+       const chunks = (async function* () {
+         for (let i = 0; i < 10; i++) yield new Uint8Array(1 << 20);
+       })();
+       console.log(hex(await digestOf(chunks)));`,
+    );
+    const program = { name: "agent", entry, uid: 1, args: [], rights: [] } as const;
+    await bundle(root, program, root + folder);
+    const flags = commandLine(program).slice(0, -1);
+    const { stdout, stderr } = await new Deno.Command("deno", {
+      args: ["run", ...flags, `${root}${folder}/agent.js`],
+      clearEnv: true,
+      cwd: root,
+    }).output();
+    assert.deepEqual(
+      [new TextDecoder().decode(stdout), new TextDecoder().decode(stderr)],
+      [`${hex(sha3_256(new Uint8Array(10 << 20)))}\n`, ""],
+    );
+  } finally {
+    await Deno.remove(root + folder, { recursive: true });
+  }
 });
 
 Deno.test("checkDeno() L-5 takes the pinned version only", () => {

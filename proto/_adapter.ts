@@ -11,14 +11,9 @@ import {
   type ServerWritableStream,
   type ServiceDefinition,
 } from "@grpc/grpc-js";
-import {
-  create,
-  type DescMethod,
-  type DescService,
-  fromBinary,
-  toBinary,
-} from "@bufbuild/protobuf";
+import { type DescMethod, type DescService, fromBinary } from "@bufbuild/protobuf";
 import { asCocosError, CocosError, messageOf, Status } from "../base/mod.ts";
+import { encoder } from "./_encode.ts";
 import { until } from "./_until.ts";
 import { MAX_STATUS_TEXT } from "./limits.ts";
 import { type CallContext, type Headers, pathOf, type Protection } from "./rpc.ts";
@@ -72,8 +67,7 @@ export function adapt(
       throw new CocosError("invalid-argument", `Cannot read ${method.input.typeName}`, { cause });
     }
   };
-  const encode = (init: unknown) =>
-    toBinary(method.output, create(method.output, init as Record<string, never>));
+  const encode = encoder(method.output);
 
   return (call: Call, callback?: (error: unknown, value?: Uint8Array) => void) => {
     const started = performance.now();

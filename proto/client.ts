@@ -10,13 +10,7 @@ import {
   Metadata,
   type ServiceError,
 } from "@grpc/grpc-js";
-import {
-  create,
-  type DescMethod,
-  type DescService,
-  fromBinary,
-  toBinary,
-} from "@bufbuild/protobuf";
+import { type DescMethod, type DescService, fromBinary } from "@bufbuild/protobuf";
 import {
   CocosError,
   codeOfStatus,
@@ -27,6 +21,7 @@ import {
 } from "../base/mod.ts";
 import { Health, HealthCheckResponse_ServingStatus as Serving } from "./gen/health_pb.ts";
 import { ownCredentials, type Refusal } from "./_credentials.ts";
+import { encoder } from "./_encode.ts";
 import { until } from "./_until.ts";
 import { CHUNK_BYTES, MAX_HEADER_BYTES, MAX_MESSAGE_BYTES } from "./limits.ts";
 import {
@@ -147,8 +142,7 @@ const identity = (bytes: Uint8Array) =>
 /** The function of one method on a client. */
 function bind(client: Client, method: DescMethod, refusal: Refusal): unknown {
   const path = pathOf(method);
-  const encode = (init: unknown) =>
-    toBinary(method.input, create(method.input, init as Record<string, never>));
+  const encode = encoder(method.input);
   const decode = (bytes: Uint8Array) => {
     try {
       return fromBinary(method.output, bytes);
