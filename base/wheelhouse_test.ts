@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { digestOf, hex } from "./digest.ts";
+import { digestOf } from "./hasher.ts";
+import { hex } from "./digest.ts";
 import { listWheelhouse } from "./wheelhouse.ts";
 import { zipEntries } from "./zip.ts";
 
