@@ -56,7 +56,7 @@ Deno.test("bundle() L-6 keeps what hashes beside the agent, under the guest's fl
     // More than base/hasher.ts hashes without its worker.
     await Deno.writeTextFile(
       root + entry,
-      `import { digestOf, hex } from "../../../base/mod.ts";
+      `import { digestOf, hex } from ${JSON.stringify(`${root}base/mod.ts`)};
        const chunks = (async function* () {
          for (let i = 0; i < 10; i++) yield new Uint8Array(1 << 20);
        })();
