@@ -168,6 +168,7 @@ function addValidateOptions(command: Command): void {
     .addOption(fileOption("--event_log <file>", "TCG log or CCEL to judge with a policy"))
     .addOption(fileOption("--ima <file>", "Linux IMA list to judge with a policy"))
     .addOption(fileOption("--hcl_report <file>", "HCL report of an Azure VM"))
+    .option("--user_data <hex>", "the 64 bytes an HCL report must carry as user-data, or any")
     .addOption(fileOption("--keys <file>", "key set of the Azure attestation instance (JSON)"))
     .addOption(fileOption("--endorsement <file>", "Google's launch endorsement"))
     .addOption(fileOption("--bundle <file>", "write everything that was used as an offline bundle"))
@@ -254,6 +255,7 @@ function addPolicy(program: Command, take: Take): void {
     .addArgument(file("token", "token file (JWT)"))
     .argument("<product>", "Milan or Genoa")
     .option("--policy <number>", "guest policy bits", "196639")
+    .option("--user_data <hex>", "the 64 bytes an HCL report must carry as user-data, or any")
     .addOption(fileOption("--keys <file>", "key set of the instance, to check the signature"))
     .addOption(fileOption("-o, --output <file>", "policy file").default("attestation_policy.json"))
     .action((file, product, { policy, keys, output }) =>

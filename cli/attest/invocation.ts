@@ -70,6 +70,7 @@ export interface ValidateFlags {
   readonly event_log?: string;
   readonly ima?: string;
   readonly hcl_report?: string;
+  readonly user_data?: string;
   readonly keys?: string;
   readonly endorsement?: string;
   readonly time?: string;

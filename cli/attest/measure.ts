@@ -1,5 +1,6 @@
 // `cocos igvmmeasure` and `cocos sevsnpmeasure`: launch measurements computed here from files, with no
 // program of others. The files may be hostile; the parsers refuse what they do not know.
+import { Exit } from "../../base/mod.ts";
 import {
   CPU_SIGNATURES,
   cpuSignature,
@@ -29,21 +30,21 @@ type Of<C extends AttestInvocation["command"]> = Extract<AttestInvocation, { com
 export async function igvm(
   { file, kvm, nativeZero, platform, explain }: Of<"igvmmeasure">,
   context: Context,
-): Promise<void> {
+): Promise<Exit> {
   const bytes = await readBytes(file, MAX_IMAGE_BYTES);
   const options = { kvm, nativeZero, platform };
   if (explain !== undefined) {
     if (platform !== "snp") throw usage("Cannot explain: only snp measurements are in reports");
     return showExplanation(await explainIgvm(explain, bytes, options), context);
   }
-  show(await measureIgvm(bytes, options), "hex", context);
+  return show(await measureIgvm(bytes, options), "hex", context);
 }
 
 /** Measures a launch. */
 export async function sevSnp(
   { flags }: Of<"sevsnpmeasure">,
   context: Context,
-): Promise<void> {
+): Promise<Exit> {
   const firmware = flags.ovmf === undefined
     ? undefined
     : await readBytes(flags.ovmf, MAX_FIRMWARE_BYTES);
@@ -51,13 +52,14 @@ export async function sevSnp(
     if (firmware === undefined) throw missing("ovmf");
     const digest = await firmwareDigest(firmware);
     const shown = flags.outputFormat === "base64" ? digest.toBase64() : digest.toHex();
-    return context.terminal.data(shown, { digest: digest.toHex() });
+    context.terminal.data(shown, { digest: digest.toHex() });
+    return Exit.OK;
   }
   const launch = await launchOf(flags, firmware);
   if (flags.explain !== undefined) {
     return showExplanation(await explainSev(flags.explain, launch), context);
   }
-  show(await measureSev(launch), flags.outputFormat, context);
+  return show(await measureSev(launch), flags.outputFormat, context);
 }
 
 async function launchOf(
@@ -137,13 +139,15 @@ function show(
   { digest, regions, warnings }: Measurement,
   format: "hex" | "base64",
   { terminal }: Context,
-): void {
+): Exit {
   for (const warning of warnings) terminal.say(`note: ${warning}`);
   const shown = format === "base64" ? Uint8Array.fromHex(digest).toBase64() : digest;
   terminal.data(shown, { digest, regions: regions.map(regionText), warnings });
+  return Exit.OK;
 }
 
-function showExplanation(explanation: Explanation, { terminal }: Context): void {
+/** A measurement that these files do not give ends as evidence that is not trusted does. */
+function showExplanation(explanation: Explanation, { terminal }: Context): Exit {
   const { equal, computed, reported, found, notes } = explanation;
   const answer = equal
     ? ["The files give the reported measurement."]
@@ -157,4 +161,5 @@ function showExplanation(explanation: Explanation, { terminal }: Context): void 
     [`computed: ${computed}`, `reported: ${reported}`, ...answer].join("\n"),
     { equal, computed, reported, found: found ?? null, notes },
   );
+  return equal ? Exit.OK : Exit.UNTRUSTED;
 }

@@ -38,11 +38,14 @@ Deno.test("cocos igvmmeasure --explain says whether the files give a reported me
   const file = path("synthetic-sorted.igvm");
   const own = (await cocos(["igvmmeasure", file])).out.trim();
   const zero = (await cocos(["igvmmeasure", file, "--native-zero"])).out.trim();
-  const of = async (reported: string) =>
-    (await cocos(["igvmmeasure", file, "--explain", reported])).out;
-  assert.match(await of(own), /The files give the reported measurement\.\n$/);
-  assert.match(await of(zero), /empty pages were given as zero pages/);
-  assert.match(await of("00".repeat(48)), /No usual mistake gives/);
+  const of = async (reported: string, exit: number) => {
+    const outcome = await cocos(["igvmmeasure", file, "--explain", reported]);
+    assert.equal(outcome.exit, exit);
+    return outcome.out;
+  };
+  assert.match(await of(own, 0), /The files give the reported measurement\.\n$/);
+  assert.match(await of(zero, 5), /empty pages were given as zero pages/);
+  assert.match(await of("00".repeat(48), 5), /No usual mistake gives/);
 });
 
 Deno.test("cocos sevsnpmeasure turns the flags of AMD's tool into a launch", async () => {

@@ -2,6 +2,7 @@
 // its checks. Evidence and collateral are hostile; the policy comes from the person.
 import { CocosError, Exit, messageOf } from "../../base/mod.ts";
 import {
+  ANY,
   appraiseBundle,
   type Bundle,
   type Collateral,
@@ -17,6 +18,7 @@ import {
   parseReport,
   type Policy,
   REPORT_BYTES,
+  SESSION,
   type Session,
   sha,
   splitExtended,
@@ -38,7 +40,7 @@ import type { AttestInvocation, Mode, ValidateFlags } from "./invocation.ts";
 import { reportFromJson } from "./report_json.ts";
 import { cacheFolder, readServers } from "./servers.ts";
 import { writeFile } from "./write.ts";
-import { hexBytes, hexFlag, timeFlag, usage } from "./values.ts";
+import { ANY_WORD, hexBytes, hexFlag, timeFlag, usage } from "./values.ts";
 
 const MAX_IMA_BYTES = 256 * 1024 * 1024;
 const FAILED = "attestation validation and verification failed with error: ";
@@ -49,7 +51,8 @@ export async function validate(
   context: Context,
 ): Promise<Exit> {
   const { terminal } = context;
-  const order = await orderOf(flags);
+  const asked = await orderOf(flags);
+  const order = { ...asked, policy: boundBy(asked.policy, flags) };
   requireFlags(order.policy, flags);
   terminal.say("Checking attestation");
   for (const { weight, path, message } of order.findings) {
@@ -136,8 +139,10 @@ function requireFlags(policy: Policy, flags: ValidateFlags): void {
     if (wanted && flags[name] === undefined) missing.push(`"${name}"`);
   };
   const hardware = policy.snp ?? policy.tdx ?? policy.simulated;
+  need("host_data", (policy.snp ?? policy.simulated)?.hostData === SESSION);
   need("report_data", hardware?.reportData === "session" && policy.tpm?.binding !== "hcl");
   need("hcl_report", policy.tpm?.binding === "hcl");
+  need("user_data", policy.tpm?.binding === "hcl" && policy.tpm.userData === "session");
   need("nonce", policy.tpm?.nonce === "session" || policy.azureToken?.nonce === "session");
   need("keys", policy.azureToken !== undefined);
   need("event_log", policy.eventLog?.kind === "ccel");
@@ -151,12 +156,55 @@ function requireFlags(policy: Policy, flags: ValidateFlags): void {
   }
 }
 
+/**
+ * A value given with the request is always compared, also where the policy would take any; one that
+ * contradicts the policy's own is a mistake, never ignored (threat A-1).
+ */
+function boundBy(policy: Policy, flags: ValidateFlags): Policy {
+  const word = (name: "report_data" | "host_data", fixed: string, bytes: number): string => {
+    const given = hexFlag(name, flags[name], bytes)?.toHex();
+    if (given === undefined || fixed === given || fixed === SESSION) return fixed;
+    if (fixed === ANY) return SESSION;
+    throw usage(
+      `${name} is ${given}, the policy demands ${fixed}`,
+      "Leave the flag out, or let the policy say session.",
+    );
+  };
+  const { snp, tdx, simulated, tpm, azureToken } = policy;
+  const hardware = <T extends { reportData: string }>(section: T): T => ({
+    ...section,
+    // With a TPM key bound by the report the flag is what went into the report, not what it carries.
+    ...(tpm === undefined ? { reportData: word("report_data", section.reportData, 64) } : {}),
+  });
+  const launched = <T extends { hostData: string }>(section: T): T => ({
+    ...section,
+    hostData: word("host_data", section.hostData, 32),
+  });
+  const nonce = flags.nonce === undefined ? {} : { nonce: "session" as const };
+  return {
+    ...policy,
+    ...(snp === undefined ? {} : { snp: hardware(launched(snp)) }),
+    ...(tdx === undefined ? {} : { tdx: hardware(tdx) }),
+    ...(simulated === undefined ? {} : { simulated: hardware(launched(simulated)) }),
+    ...(tpm === undefined ? {} : { tpm: { ...tpm, ...nonce, ...userDataOf(flags) } }),
+    ...(azureToken === undefined || azureToken.nonce !== ANY
+      ? {}
+      : { azureToken: { ...azureToken, ...nonce } }),
+  };
+}
+
+function userDataOf({ user_data }: ValidateFlags): { userData?: "session" } {
+  return user_data === undefined || user_data === ANY_WORD ? {} : { userData: "session" };
+}
+
 function sessionOf(mode: Mode, flags: ValidateFlags, now: number): Session {
   const reportData = hexFlag("report_data", flags.report_data, 64);
-  const hostData = mode === "simulated" ? hexFlag("host_data", flags.host_data, 32) : undefined;
+  const hostData = hexFlag("host_data", flags.host_data, 32);
+  const userData = hexFlag("user_data", flags.user_data, 64);
   return {
     now: flags.time === undefined ? now : timeFlag(flags.time),
     ...(hostData === undefined ? {} : { hostData }),
+    ...(userData === undefined ? {} : { userData }),
     // With a TPM key bound by the report, the flag is what went into the report, not the result.
     ...(reportData === undefined
       ? {}
@@ -310,6 +358,6 @@ function withAuthorities(
 /** Whether what was fetched proved good; only then is it kept. */
 function collateralHolds(verdict: Verdict): boolean {
   const ids =
-    /^(?:snp\.(?:leaf|chain|validity|revocation|signature)|tdx\.(?:collateral|revocation)\b)/;
+    /^(?:snp\.(?:leaf|root|chain|validity|revocation|signature)|tdx\.(?:root|collateral|revocation)\b)/;
   return verdict.checks.filter(({ id }) => ids.test(id)).every(({ ok }) => ok);
 }

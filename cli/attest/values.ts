@@ -50,7 +50,8 @@ export function smallFlag(
 
 /** Milliseconds since 1970. */
 export function timeFlag(text: string): number {
-  const value = Date.parse(text);
+  const whole = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,3})?Z$/.test(text);
+  const value = whole ? Date.parse(text) : NaN;
   if (Number.isNaN(value)) throw usage("time must be such as 2026-12-31T00:00:00Z");
   return value;
 }
