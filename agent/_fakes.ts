@@ -14,7 +14,7 @@ import {
   type RunRequest,
 } from "../proto/mod.ts";
 import { Agent } from "./agent.ts";
-import { type AgentConfig, readCommand } from "./config.ts";
+import { type AgentConfig, type Mode, readCommand } from "./config.ts";
 import { introduce, management } from "./management.ts";
 import { Runner, type RunnerTimes } from "./runner.ts";
 import { Session } from "./session.ts";
@@ -194,6 +194,8 @@ export class TestAgent implements AsyncDisposable {
     runner?: string;
     env?: Record<string, string>;
     argv?: string[];
+    /** Default `compat`. */
+    mode?: Mode;
     times?: Partial<RunnerTimes>;
     reconnectMs?: number;
   }): Promise<TestAgent> {
@@ -203,7 +205,8 @@ export class TestAgent implements AsyncDisposable {
       AGENT_GRPC_PORT: String(options.port ?? freePort()),
       ...options.env,
     };
-    const argv = ["--compat", "--work", options.work, ...options.argv ?? []];
+    const argv = ["--work", options.work, ...options.argv ?? []];
+    if (options.mode !== "strict") argv.push("--compat");
     argv.push("--runner", options.runner ?? `${options.work}.sock`);
     const command = readCommand(argv, (name) => env[name]);
     if (command.kind !== "start") throw new Error("no start");

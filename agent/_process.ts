@@ -1,7 +1,7 @@
 // Starts the real agent process for tests, with exactly the rights rights.ts gives it.
 import { AgentService, connect, type RpcClient } from "../proto/mod.ts";
 import type { Connection, FakeManagement } from "./_fakes.ts";
-import { readCommand } from "./config.ts";
+import { type Mode, readCommand } from "./config.ts";
 import { rights } from "./rights.ts";
 
 /** A running agent process. */
@@ -19,6 +19,8 @@ export class AgentProcess implements AsyncDisposable {
     /** File for Deno's record of every permission it is asked for. */
     audit?: string;
     argv?: string[];
+    /** Default `compat`. */
+    mode?: Mode;
     env?: Record<string, string>;
   }) {
     this.port = options.port;
@@ -29,6 +31,7 @@ export class AgentProcess implements AsyncDisposable {
       ...options.env,
     };
     const argv = ["--work", options.work, "--runner", options.runner, ...options.argv ?? []];
+    if (options.mode !== "strict") argv.push("--compat");
     const command = readCommand(argv, (name) => env[name]);
     if (command.kind !== "start") throw new Error("no start");
     const main = new URL("./main.ts", import.meta.url);

@@ -8,6 +8,7 @@ import {
   finished,
   TestAgent,
 } from "./_fakes.ts";
+import type { Mode } from "./config.ts";
 import type { RunnerTimes } from "./runner.ts";
 
 /** Everything an ordinary test needs: a folder, a server, a runner and an agent with a session. */
@@ -39,6 +40,8 @@ export class Scene implements AsyncDisposable {
     env?: Record<string, string>;
     argv?: string[];
     serverTls?: TlsServer;
+    /** Default `compat`. */
+    mode?: Mode;
     times?: Partial<RunnerTimes>;
   } = {}): Promise<Scene> {
     const folder = await Deno.makeTempDir();
@@ -56,6 +59,7 @@ export class Scene implements AsyncDisposable {
       runner: runner.socket,
       ...(options.env === undefined ? {} : { env: options.env }),
       ...(options.argv === undefined ? {} : { argv: options.argv }),
+      ...(options.mode === undefined ? {} : { mode: options.mode }),
       ...(options.times === undefined ? {} : { times: options.times }),
     });
     return new Scene(folder, management, runner, agent, await management.next());

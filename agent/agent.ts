@@ -14,7 +14,7 @@ import { allReceived, stopped, wrongState } from "./refusals.ts";
 import { exists, type IncomingFile } from "./receive.ts";
 import { Run } from "./run.ts";
 import type { Runner } from "./runner.ts";
-import type { Commands } from "./session.ts";
+import type { Accepted, Commands } from "./session.ts";
 import { type Event, next, type State } from "./states.ts";
 import type { EventStatus, Telemetry } from "./telemetry.ts";
 import { removeAll, type WorkArea } from "./work.ts";
@@ -66,9 +66,14 @@ export class Agent implements Commands, AsyncDisposable {
     return this.#door?.server.port;
   }
 
-  /** Most bytes of one upload: the seed's wire declares no sizes (threats §3). */
+  /** Most bytes of one upload where the manifest declares no size (threats §3). */
   get maxUploadBytes(): number {
     return this.#parts.config.vars.AGENT_MAX_UPLOAD_BYTES;
+  }
+
+  /** Most bytes of an upload of this declared size. */
+  most(declared: number | undefined): number {
+    return Math.min(declared ?? Infinity, this.maxUploadBytes);
   }
 
   /**
@@ -77,7 +82,7 @@ export class Agent implements Commands, AsyncDisposable {
    */
   async start(): Promise<void> {
     const { area, telemetry } = this.#parts;
-    const found = await recovered(this.#journal, area);
+    const found = await recovered(this.#journal, area, this.#parts.config.mode);
     const removed = area.sweep(found.computation?.job.id);
     if (removed.length > 0) telemetry.log("warn", `removed ${removed.length} leftovers`);
     if (found.computation === undefined) {
@@ -103,14 +108,14 @@ export class Agent implements Commands, AsyncDisposable {
   /**
    * Takes a manifest and opens the front door for it. Either all of it happens, or nothing.
    *
-   * @returns the computation's id
+   * @returns the computation's id, and the key of its door
    * @throws {CocosError} `wrong-state`, or why the manifest can't be taken.
    */
-  async accept(bytes: Uint8Array): Promise<string> {
+  async accept(bytes: Uint8Array): Promise<Accepted> {
     const started = performance.now();
     const { area, telemetry } = this.#parts;
     if (this.#state !== "ReceivingManifest") throw wrongState();
-    const manifest = readManifest(bytes);
+    const manifest = readManifest(bytes, this.#parts.config.mode);
     const computation = new Computation(manifest, bytes, area.newJob());
     try {
       area.sweep();
@@ -129,13 +134,14 @@ export class Agent implements Commands, AsyncDisposable {
     if (manifest.unknownFields.length > 0) {
       telemetry.log("warn", `manifest has unknown fields: ${manifest.unknownFields.join(", ")}`);
     }
-    telemetry.log("info", `manifest digest ${manifestDigest(manifest)}`);
+    const digest = manifest.agreement?.digest ?? manifestDigest(manifest);
+    telemetry.log("info", `manifest digest ${digest}`);
     telemetry.log(
       "info",
       `Method InitComputation for computation id ${manifest.id} took ` +
         `${formatDuration(performance.now() - started)} to complete without errors`,
     );
-    return manifest.id;
+    return { id: manifest.id, doorKey: this.#door?.key ?? "" };
   }
 
   /** Ends the computation, if there is one, and purges it; then waits for the next manifest. */
@@ -281,7 +287,20 @@ export class Agent implements Commands, AsyncDisposable {
 
   #announce(): void {
     const status = ENTERED[this.#state];
-    if (status !== undefined) this.#parts.telemetry.event(this.#state, status);
+    const terms = this.#state === "ReceivingAlgorithm" ? this.#terms() : undefined;
+    if (status !== undefined) this.#parts.telemetry.event(this.#state, status, terms);
+  }
+
+  /** What everybody should see of how the computation is protected (threats G-18). */
+  #terms(): Record<string, string> {
+    const { mode } = this.#parts.config;
+    const manifest = this.#computation?.manifest;
+    const door = this.#door?.server.protection === "none" ? "insecure" : "tls";
+    return {
+      mode,
+      channel: manifest?.door.channel ?? door,
+      ...(manifest?.agreement === undefined ? {} : { manifest: manifest.agreement.digest }),
+    };
   }
 
   #startRun(computation: Computation): void {
@@ -298,10 +317,11 @@ export class Agent implements Commands, AsyncDisposable {
 
   async #open(computation: Computation): Promise<void> {
     const { config, telemetry } = this.#parts;
-    const services = [front(this, config.mode)];
+    const services = front(this, config.mode);
     const door = computation.manifest.door;
     this.#door = await openDoor(config, door, services, (record) => this.#called(record));
     telemetry.log("info", this.#door.text);
+    if (this.#door.ignored !== undefined) telemetry.log("warn", this.#door.ignored);
     if (this.#door.server.protection === "none") {
       telemetry.log("warn", "insecure: the front door has no TLS, as the manifest asks");
     }
@@ -318,7 +338,8 @@ export class Agent implements Commands, AsyncDisposable {
 
   #called({ method, ms, error }: CallRecord): void {
     const name = method.split("/").at(-1);
-    if (!method.startsWith("/agent.")) return;
+    const quiet = /^\/cocos\.agent\.v1\.PartyService\/(Manifest|Challenge)$/.test(method);
+    if (quiet || !/^\/(cocos\.)?agent\./.test(method)) return;
     // What the algorithm decided about its end is for the consumers alone (threats S-6).
     const text = error?.code === "run-failed" ? "the run failed" : error?.message;
     this.#parts.telemetry.log(

@@ -69,7 +69,9 @@ Deno.test("Agent: a whole computation, its messages in the order of the wire", a
   for (const { message } of messages) {
     if (message.case !== "agentEvent") continue;
     assert.equal(message.value.originator, "agent");
-    assert.equal(message.value.details.length, 0);
+    const details = new TextDecoder().decode(message.value.details);
+    const shown = message.value.eventType === "ReceivingAlgorithm";
+    assert.equal(details, shown ? '{"mode":"compat","channel":"insecure"}' : "");
     assert.ok(message.value.timestamp);
     assert.equal(message.value.computationId, message.value.eventType === "Idle" ? "" : "1");
   }

@@ -3,20 +3,19 @@
 import { CocosError } from "../base/mod.ts";
 import {
   type AlgoRequest,
+  ALGORITHM_ITEM,
   type CallContext,
   type Headers,
   type Kind,
-  KINDS,
-  MAX_ARGUMENT_BYTES,
-  MAX_ARGUMENTS,
   ROLES,
 } from "../proto/mod.ts";
 import type { Agent } from "./agent.ts";
-import { authorize } from "./authorize.ts";
+import { authorize, type Claim } from "./authorize.ts";
 import type { Computation } from "./computation.ts";
-import type { AlgorithmRecord } from "./journal.ts";
-import { allReceived, badDigest, noAlgorithm } from "./refusals.ts";
+import type { Manifest } from "./manifest.ts";
+import { allReceived, badDigest, badRequirements, noAlgorithm, otherTerms } from "./refusals.ts";
 import { IncomingFile, MAX_EMPTY_MESSAGES, watched } from "./receive.ts";
+import { type AlgorithmHeader, headerProblem } from "./terms.ts";
 import { treeDigest } from "./tree.ts";
 import { unzip } from "./unzip.ts";
 import { makeFolder, removeAll } from "./work.ts";
@@ -24,14 +23,8 @@ import { makeFolder, removeAll } from "./work.ts";
 /** Largest requirements: wheels of the usual scientific packages are about 300 MiB. */
 export const MAX_REQUIREMENTS_BYTES = 2 * 2 ** 30;
 
-/** Interpreters an algorithm may name; the image fixes what they are (threats S-12). */
-const PYTHON_RUNTIMES = ["", "python3", "pyodide"];
-
-/** What an uploader says about the algorithm in metadata. */
-export type AlgorithmHeader = Omit<AlgorithmRecord, "requirements">;
-
 /**
- * Reads the metadata of an upload. A missing type is `bin`, as an empty one.
+ * Reads the metadata of an upload in compat. A missing type is `bin`, as an empty one.
  *
  * @throws {CocosError} `invalid-argument`.
  */
@@ -41,31 +34,31 @@ export function readHeader(metadata: Headers): AlgorithmHeader {
     if (values.length > 1) throw new CocosError("invalid-argument", `${key} is given twice`);
     return values[0] ?? "";
   };
-  const word = one("algo_type");
-  const kind = word === "" ? "bin" : KINDS.find((each) => each === word);
-  if (kind === undefined) {
-    throw new CocosError(
-      "invalid-argument",
-      `algorithm type must be one of ${KINDS.join(", ")}, is ${JSON.stringify(word.slice(0, 32))}`,
-    );
-  }
+  const word = one("algo_type") || "bin";
   const pythonRuntime = one("python_runtime");
-  if (kind === "python" && !PYTHON_RUNTIMES.includes(pythonRuntime)) {
-    throw new CocosError(
-      "invalid-argument",
-      "python runtime must be python3 or pyodide: the image fixes the interpreter",
-      { hint: "Leave --python-runtime away." },
-    );
-  }
   const args = metadata.get("algo_args");
-  const encoder = new TextEncoder();
-  if (
-    args.length > MAX_ARGUMENTS ||
-    args.some((each) => each.includes("\0") || encoder.encode(each).length > MAX_ARGUMENT_BYTES)
-  ) {
-    throw new CocosError("invalid-argument", "algorithm arguments are too many or too long");
+  const problem = headerProblem(word, args, pythonRuntime);
+  if (problem !== undefined) {
+    const { field, rule } = problem;
+    const what = { type: "algorithm type", args: "algorithm arguments", runtime: "python runtime" };
+    throw new CocosError("invalid-argument", `${what[field]} ${rule}`);
   }
+  const kind = word as Kind;
   return { kind, args: [...args], pythonRuntime: kind === "python" ? pythonRuntime : "" };
+}
+
+/** In strict the manifest decides; metadata that says something else is refused (threats R3, G-13). */
+function agreedHeader(metadata: Headers, header: AlgorithmHeader): AlgorithmHeader {
+  const { kind, args, pythonRuntime } = header;
+  const agreed = { algo_type: [kind], algo_args: args, python_runtime: [pythonRuntime] };
+  for (const [key, values] of Object.entries(agreed)) {
+    const given = metadata.get(key);
+    if (given.length === 0) continue;
+    if (given.length !== values.length || given.some((value, i) => value !== values[i])) {
+      throw otherTerms(key);
+    }
+  }
+  return header;
 }
 
 /** Handles one `Algo` stream. */
@@ -75,15 +68,35 @@ export async function algo(
   call: CallContext,
 ): Promise<Record<string, never>> {
   const computation = agent.current();
-  const { owner } = computation.manifest.algorithm;
-  authorize(call, ROLES.algorithm, [owner]);
+  const { owner, header } = computation.manifest.algorithm;
+  authorize(computation, call, ROLES.algorithm, [algorithmClaim(computation.manifest)]);
+  if (header !== undefined) expectAlgorithm(agent, computation);
   const leave = computation.enter(owner, 1);
   try {
-    await receive(agent, computation, readHeader(call.metadata), requests);
+    const agreed = header === undefined
+      ? readHeader(call.metadata)
+      : agreedHeader(call.metadata, header);
+    await receive(agent, computation, agreed, requests);
     return {};
   } finally {
     leave();
   }
+}
+
+/** The upload of the algorithm, as a signed request names it. */
+export function algorithmClaim({ algorithm: { owner, digest, size } }: Manifest): Claim {
+  return {
+    item: ALGORITHM_ITEM,
+    owners: [owner],
+    payload: digest,
+    ...(size === undefined ? {} : { size }),
+  };
+}
+
+/** Refuses an algorithm that is not wanted now: before anything is buffered (threats G-7). */
+function expectAlgorithm(agent: Agent, computation: Computation): void {
+  agent.expect(computation, "ReceivingAlgorithm");
+  if (computation.hasAlgorithm) throw allReceived();
 }
 
 async function receive(
@@ -92,7 +105,8 @@ async function receive(
   header: AlgorithmHeader,
   requests: AsyncIterable<AlgoRequest>,
 ): Promise<void> {
-  const { job, manifest } = computation;
+  const { job, manifest: { algorithm: declared } } = computation;
+  const takes = takesRequirements(computation.manifest, header);
   let program: IncomingFile | undefined;
   let requirements: IncomingFile | undefined;
   let folder: string | undefined;
@@ -106,14 +120,14 @@ async function receive(
         continue;
       }
       if (program === undefined && requirements === undefined) {
-        agent.expect(computation, "ReceivingAlgorithm");
-        if (computation.hasAlgorithm) throw allReceived();
+        expectAlgorithm(agent, computation);
       }
       if (request.requirements.length > 0) {
-        if (header.kind !== "python" || program !== undefined) {
+        if (!takes || program !== undefined) {
           throw new CocosError(
             "invalid-argument",
-            "requirements are taken for python algorithms only, before the algorithm",
+            "requirements are taken for python algorithms only, before the algorithm" +
+              (header.kind === "python" && !takes ? ", and where the manifest has them" : ""),
           );
         }
         requirements ??= new IncomingFile(
@@ -124,15 +138,22 @@ async function receive(
         await requirements.write(request.requirements);
       }
       if (request.algorithm.length > 0) {
-        program ??= new IncomingFile(job.incoming(), "algorithm", agent.maxUploadBytes);
+        program ??= new IncomingFile(
+          job.incoming(),
+          "algorithm",
+          agent.most(declared.size),
+        );
         await program.write(request.algorithm);
       }
     }
     if (program === undefined) throw noAlgorithm();
-    if (await program.finish() !== manifest.algorithm.digest) throw badDigest();
+    if (await program.finish() !== declared.digest) throw badDigest();
+    const required = await requirements?.finish();
+    if (declared.requirements !== undefined && required !== declared.requirements) {
+      throw badRequirements();
+    }
     let digest: string | undefined;
     if (requirements !== undefined) {
-      await requirements.finish();
       folder = job.incoming();
       digest = await unpack(requirements, folder, computation.signal);
     }
@@ -146,6 +167,12 @@ async function receive(
     requirements?.[Symbol.dispose]();
     if (folder !== undefined) removeAll(folder);
   }
+}
+
+/** In strict the manifest says whether there are requirements, in compat the uploader. */
+function takesRequirements({ algorithm }: Manifest, { kind }: AlgorithmHeader): boolean {
+  return kind === "python" &&
+    (algorithm.header === undefined || algorithm.requirements !== undefined);
 }
 
 /** The runner's group may execute a program and read the others (contract with the runner). */

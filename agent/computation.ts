@@ -1,6 +1,7 @@
 // One computation: its manifest, its folder, its progress and what is under way for it. Changes of
 // state are agent.ts's; this only answers who may do what next.
 import { CocosError } from "../base/mod.ts";
+import { Challenges } from "./challenges.ts";
 import { type AlgorithmRecord, type DatasetRecord, NO_PROGRESS, type Progress } from "./journal.ts";
 import { fold } from "./labels.ts";
 import type { DatasetItem, Manifest, PartyKey } from "./manifest.ts";
@@ -16,6 +17,8 @@ export class Computation {
   /** The manifest as it came, for the journal. */
   readonly bytes: Uint8Array;
   readonly job: Job;
+  /** Challenges of this computation's front door; a restarted agent knows none of them. */
+  readonly challenges = new Challenges();
   progress: Progress;
   /** The run that is under way; it never rejects. */
   run: Promise<void> = Promise.resolve();
@@ -72,7 +75,17 @@ export class Computation {
   }
 
   /**
-   * The item an upload of these bytes is for.
+   * The item, when it is still missing.
+   *
+   * @throws {CocosError} `conflict`.
+   */
+  expected(item: DatasetItem): DatasetItem {
+    if (!this.missing.includes(item)) throw allReceived();
+    return item;
+  }
+
+  /**
+   * The item an upload of these bytes is for, in compat, where a request doesn't say it.
    *
    * @param open items that were missing when the upload began
    * @throws {CocosError} as the Go agent (wire.md §4.5), and `permission-denied` for an item of

@@ -129,8 +129,11 @@ const FIELDS: { readonly [K in keyof Settings]: Field<Settings[K]> } = {
 /** Names of all variables. */
 export const VARIABLES: readonly string[] = Object.keys(FIELDS);
 
-/** How parties' requests are signed: `compat` is the seed-era wire, signatures over the role only. */
-export type Mode = "compat";
+/**
+ * How parties' requests are signed and where a run's terms come from: `strict` is ours, `compat` the
+ * seed-era wire, with signatures over the role only. Chosen by a flag alone (threats R8).
+ */
+export type Mode = "strict" | "compat";
 
 /** All settings, checked. */
 export interface AgentConfig {
@@ -162,7 +165,7 @@ export const HELP = `Usage: cocos-agent [flags]
 
 Runs one computation after another for a management server, inside a confidential VM.
 
-  --compat         speak the seed-era wire (role-only signatures); the only mode yet
+  --compat         speak the seed-era wire: role-only signatures, terms of a run from its uploader
   --config FILE    read AGENT_* settings from KEY=value lines instead of the environment
   --runner SOCKET  unix socket of cocos-runner (default /run/cocos/runner.sock)
   --work DIR       private work area (default /cocos/work)
@@ -235,7 +238,7 @@ export function readCommand(
   return {
     kind: "start",
     config: Object.freeze({
-      mode: "compat",
+      mode: flags.compat === true ? "compat" : "strict",
       vars,
       grantedPort: vars.AGENT_GRPC_PORT ?? DEFAULT_PORT,
       runner: flags.runner ?? "/run/cocos/runner.sock",

@@ -32,7 +32,7 @@ Deno.test("readCommand() has the defaults of the seed's table", () => {
   assert.equal(vars.AGENT_OS_DISTRO, "UVC");
   assert.equal(vars.AGENT_OS_TYPE, "UVC");
   assert.equal(grantedPort, 7002);
-  assert.deepEqual([runner, work, mode], ["/run/cocos/runner.sock", "/cocos/work", "compat"]);
+  assert.deepEqual([runner, work, mode], ["/run/cocos/runner.sock", "/cocos/work", "strict"]);
 });
 
 Deno.test("readCommand() lists every mistake at once", () => {

@@ -1,12 +1,18 @@
 // AgentService.Data: takes a dataset from its owner. Right, state and size first, then bytes; the item
 // is found by digest among the signer's own (threats G-4, G-7, F-1; wire.md §4.5).
 import { CocosError } from "../base/mod.ts";
-import { type CallContext, type DataRequest, type Headers, ROLES } from "../proto/mod.ts";
+import {
+  type CallContext,
+  type DataRequest,
+  datasetItem,
+  type Headers,
+  ROLES,
+} from "../proto/mod.ts";
 import type { Agent } from "./agent.ts";
-import { authorize } from "./authorize.ts";
+import { authorize, type Claim } from "./authorize.ts";
 import type { Computation } from "./computation.ts";
-import type { PartyKey } from "./manifest.ts";
-import { allReceived, badName, badSignature, noDataset } from "./refusals.ts";
+import type { DatasetItem, PartyKey } from "./manifest.ts";
+import { allReceived, badDigest, badName, noDataset, otherTerms } from "./refusals.ts";
 import { IncomingFile, MAX_EMPTY_MESSAGES, watched } from "./receive.ts";
 import { treeDigest } from "./tree.ts";
 import { unzip } from "./unzip.ts";
@@ -18,15 +24,21 @@ const MAX_NAME = 4_096;
 /**
  * Whether the dataset is an archive to unpack.
  *
- * @throws {CocosError} `invalid-argument` for another word than true and false.
+ * @param item absent in compat, where metadata alone say it
+ * @throws {CocosError} `invalid-argument` for another word than true and false, and for the word the
+ * manifest doesn't have.
  */
-export function readDecompress(metadata: Headers): boolean {
+export function readDecompress(metadata: Headers, item?: DatasetItem): boolean {
   const values = metadata.get("decompress");
   const [word = "false"] = values;
   if (values.length > 1 || !/^(true|false|)$/.test(word)) {
     throw new CocosError("invalid-argument", "decompress must be true or false");
   }
-  return word === "true";
+  const agreed = item?.decompress;
+  if (agreed !== undefined && values.length > 0 && agreed !== (word === "true")) {
+    throw otherTerms("decompress");
+  }
+  return agreed ?? word === "true";
 }
 
 /** Handles one `Data` stream. */
@@ -36,24 +48,48 @@ export async function data(
   call: CallContext,
 ): Promise<Record<string, never>> {
   const computation = agent.current();
-  const owners = [...new Set(computation.manifest.datasets.map(({ owner }) => owner))];
-  const owner = owners[authorize(call, ROLES.data, owners)];
-  if (owner === undefined) throw badSignature();
+  const claims = computation.manifest.datasets.map(datasetClaim);
+  const { signer: owner, claim } = authorize(computation, call, ROLES.data, claims);
+  const item = claim?.dataset;
+  if (item !== undefined) {
+    agent.expect(computation, "ReceivingData");
+    computation.expected(item);
+  }
   const owed = computation.missing.filter((item) => item.owner.id === owner.id).length;
   const leave = computation.enter(owner, owed);
   try {
-    await receive(agent, computation, owner, readDecompress(call.metadata), requests);
+    const decompress = readDecompress(call.metadata, item);
+    await receive(agent, computation, { owner, item, decompress }, requests);
     return {};
   } finally {
     leave();
   }
 }
 
+/** The upload of a dataset, as a signed request names it. */
+export function datasetClaim(dataset: DatasetItem): Claim & { readonly dataset: DatasetItem } {
+  const { owner, digest: payload, size } = dataset;
+  return {
+    item: datasetItem(dataset),
+    owners: [owner],
+    payload,
+    ...(size === undefined ? {} : { size }),
+    dataset,
+  };
+}
+
+/** What is known of an upload before its first byte. */
+interface Upload {
+  readonly owner: PartyKey;
+  /** Absent in compat, where the digest of the bytes finds it. */
+  readonly item: DatasetItem | undefined;
+  readonly decompress: boolean;
+}
+
 async function receive(
   agent: Agent,
   computation: Computation,
-  owner: PartyKey,
-  decompress: boolean,
+  { owner, item, decompress }: Upload,
   requests: AsyncIterable<DataRequest>,
 ): Promise<void> {
   const { job } = computation;
@@ -67,6 +103,7 @@ async function receive(
       if (request.filename !== "" && request.filename !== filename) {
         // The Go CLI repeats the name; a second one is a trick (threats G-14).
         if (filename !== "" || request.filename.length > MAX_NAME) throw badName();
+        if (item !== undefined && request.filename !== item.filename) throw badName();
         filename = request.filename;
       }
       if (request.dataset.length === 0) {
@@ -79,13 +116,17 @@ async function receive(
         agent.expect(computation, "ReceivingData");
         open = computation.missing;
         if (!open.some((item) => item.owner.id === owner.id)) throw allReceived();
-        file = new IncomingFile(job.incoming(), "dataset", agent.maxUploadBytes);
+        file = new IncomingFile(job.incoming(), "dataset", agent.most(item?.size));
       }
       await file.write(request.dataset);
     }
     if (file === undefined) throw noDataset();
     const digest = await file.finish();
-    const find = () => computation.itemFor(digest, filename, owner, open);
+    if (item !== undefined && digest !== item.digest) throw badDigest();
+    const find = () =>
+      item === undefined
+        ? computation.itemFor(digest, filename, owner, open)
+        : computation.expected(item);
     find();
     if (!decompress) {
       agent.commitDataset(computation, find, { file });
@@ -93,7 +134,7 @@ async function receive(
     }
     folder = job.incoming();
     const names = await unzip(file.path, folder, {
-      maxBytes: agent.maxUploadBytes,
+      maxBytes: agent.most(computation.manifest.limits.diskBytes),
       signal: computation.signal,
     });
     const tree = await treeDigest(folder, names);

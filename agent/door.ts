@@ -1,8 +1,10 @@
 // Opens the front door for one manifest: port and certificates as the manifest asks and the launcher
 // allows. What is asked for and can't be had is a refusal, never a weaker door (threats H-3, R8).
 import { CocosError, messageOf } from "../base/mod.ts";
+import { makeOwnCertificate } from "../channel/mod.ts";
 import {
   type CallRecord,
+  type Channel,
   type RpcServer,
   serve,
   type ServiceImpl,
@@ -23,6 +25,10 @@ const INLINE_LENGTH = 1_000;
 export interface Door {
   readonly server: RpcServer;
   readonly text: string;
+  /** SHA-256 of the SubjectPublicKeyInfo of a key made here, lower-case hexadecimal. */
+  readonly key?: string;
+  /** What the manifest asks for and does not get, for a warning. */
+  readonly ignored?: string;
 }
 
 /** Port the manifest's request leads to. */
@@ -39,7 +45,64 @@ export function doorPort(config: AgentConfig, request: DoorRequest): number {
   return config.grantedPort;
 }
 
-/** Certificates of the door; `undefined` for a plain one. */
+/** How a door is protected. */
+interface Protected {
+  /** Absent: not at all. */
+  readonly tls?: TlsServer;
+  /** SHA-256 of the SubjectPublicKeyInfo of a key made here, lower-case hexadecimal. */
+  readonly key?: string;
+  /** For the log line. */
+  readonly text: string;
+  /** What the manifest asks for and does not get. */
+  readonly ignored?: string;
+}
+
+/**
+ * The strict mode's protection. Whatever certificate or key the management server sends along
+ * identifies nobody: a key that anybody else has seen proves nothing (threats M-9, G-18).
+ */
+async function agreedProtection(request: DoorRequest, channel: Channel): Promise<Protected> {
+  const given = (["certFile", "keyFile", "clientCaFile", "serverCaFile"] as const)
+    .filter((field) => request[field] !== "");
+  const ignored = given.length === 0 ? {} : {
+    ignored: `the management server's certificates and keys for the front door are not used: ` +
+      given.map((field) => FIELDS[field]).join(", "),
+  };
+  switch (channel) {
+    case "insecure":
+      return { ...ignored, text: "without TLS" };
+    case "tls": {
+      const { cert, key, pin } = await makeOwnCertificate();
+      return { ...ignored, tls: { cert, key }, key: pin, text: `with TLS and the key ${pin}` };
+    }
+    case "attested":
+      throw new CocosError("not-supported", "this agent can't offer an attested channel yet");
+  }
+}
+
+/** Names of the fields in the manifest. */
+const FIELDS = {
+  certFile: "cert_file",
+  keyFile: "key_file",
+  clientCaFile: "client_ca_file",
+  serverCaFile: "server_ca_file",
+} as const;
+
+/** The seed-era wire's protection: certificates as the manifest asks. */
+function seedProtection(config: AgentConfig, request: DoorRequest): Protected {
+  const tls = doorTls(config, request);
+  if (tls === undefined) return { text: "without TLS" };
+  const name = (value: string) => isInline(value) ? "(inline)" : value;
+  return {
+    tls,
+    text: tls.clientCa === undefined
+      ? `with TLS cert ${name(request.certFile)} and key ${name(request.keyFile)}`
+      : `with TLS/mTLS cert ${name(request.certFile)} , key ${name(request.keyFile)} and root ca ` +
+        `${name(request.serverCaFile)} client ca ${name(request.clientCaFile)}`,
+  };
+}
+
+/** Certificates of a seed-era door; `undefined` for a plain one. */
 export function doorTls(config: AgentConfig, request: DoorRequest): TlsServer | undefined {
   const { certFile, keyFile, clientCaFile, serverCaFile } = request;
   if (request.attestedTls) {
@@ -79,7 +142,9 @@ export async function openDoor(
   onCall: (record: CallRecord) => void,
 ): Promise<Door> {
   const port = doorPort(config, request);
-  const tls = doorTls(config, request);
+  const { tls, key, text, ignored } = request.channel === undefined
+    ? seedProtection(config, request)
+    : await agreedProtection(request, request.channel);
   const host = config.vars.AGENT_GRPC_HOST;
   const server = await serve({
     host: host === "localhost" ? "127.0.0.1" : host,
@@ -89,16 +154,11 @@ export async function openDoor(
     onCall,
     ...(tls === undefined ? {} : { tls }),
   });
-  const name = (value: string) => isInline(value) ? "(inline)" : value;
-  const security = tls === undefined
-    ? "without TLS"
-    : tls.clientCa === undefined
-    ? `with TLS cert ${name(request.certFile)} and key ${name(request.keyFile)}`
-    : `with TLS/mTLS cert ${name(request.certFile)} , key ${name(request.keyFile)} and root ca ` +
-      `${name(request.serverCaFile)} client ca ${name(request.clientCaFile)}`;
   return {
     server,
-    text: `agent service gRPC server listening at ${host}:${server.port} ${security}`,
+    text: `agent service gRPC server listening at ${host}:${server.port} ${text}`,
+    ...(key === undefined ? {} : { key }),
+    ...(ignored === undefined ? {} : { ignored }),
   };
 }
 

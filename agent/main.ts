@@ -9,7 +9,7 @@ import {
   startLogging,
 } from "../base/mod.ts";
 import { Agent } from "./agent.ts";
-import { type AgentConfig, HELP, readCommand } from "./config.ts";
+import { type AgentConfig, HELP, type Mode, readCommand } from "./config.ts";
 import { introduce, management } from "./management.ts";
 import { Runner } from "./runner.ts";
 import { selfTest } from "./selftest.ts";
@@ -21,6 +21,12 @@ import manifest from "./deno.json" with { type: "json" };
 
 /** How long the last messages may take to leave after a signal. */
 const FLUSH_MS = 1_000;
+
+/** What each mode means, for the log. */
+const MODES = {
+  strict: ["info", "requests are signed whole, the manifest alone says what runs"],
+  compat: ["warn", "insecure: requests are signed over the role only, as the seed-era programs do"],
+} as const satisfies Record<Mode, unknown>;
 
 if (import.meta.main) Deno.exit(await main(Deno.args));
 
@@ -55,7 +61,8 @@ async function start(config: AgentConfig): Promise<number> {
   telemetry.outbox.attach(unsent, unsent.read());
   const server = management(config);
   introduce(telemetry, server.serial);
-  telemetry.log("warn", `mode ${config.mode}: requests are signed over the role only`);
+  const [level, what] = MODES[config.mode];
+  telemetry.log(level, `mode ${config.mode}: ${what}`);
   if (config.ignored.length > 0) {
     telemetry.log("warn", `settings the agent does not know: ${config.ignored.join(", ")}`);
   }

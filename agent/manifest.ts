@@ -2,8 +2,29 @@
 // refusal that names the field. The management server is not trusted (threats M-2 to M-6).
 import { fromBinary } from "@bufbuild/protobuf";
 import { asCocosError, CocosError, DIGEST_BYTES, hex, messageOf, sha3_256 } from "../base/mod.ts";
-import { cvms, type PublicKey, readPublicKey } from "../proto/mod.ts";
+import {
+  canonicalManifest,
+  type Channel,
+  cvms,
+  digestOfCanonical,
+  type LogReader,
+  type PublicKey,
+  readPublicKey,
+} from "../proto/mod.ts";
+import type { Mode } from "./config.ts";
 import { fold, ID_RULE, isComputationId, isLabel, LABEL_RULE } from "./labels.ts";
+import {
+  type AlgorithmHeader,
+  bad,
+  checkUuid,
+  readAlgorithm,
+  readChannel,
+  readEgress,
+  readLimits,
+  readLogReaders,
+  readSize,
+  type RunLimits,
+} from "./terms.ts";
 
 /** Most datasets and most consumers of one computation. */
 export const MAX_PARTIES = 1_000;
@@ -28,6 +49,31 @@ export interface DatasetItem {
   readonly filename: string;
   /** Name under `datasets/`, chosen by the agent (threats R4). */
   readonly storedName: string;
+  /** Bytes of the upload; absent where the manifest declares none. */
+  readonly size?: number;
+  /** Whether the upload is an archive to unpack; absent in compat, where the uploader says it. */
+  readonly decompress?: boolean;
+}
+
+/** The declared algorithm. */
+export interface AlgorithmItem {
+  /** SHA3-256, lower-case hexadecimal. */
+  readonly digest: string;
+  readonly owner: PartyKey;
+  /** Bytes of the upload; absent where the manifest declares none. */
+  readonly size?: number;
+  /** How it is run; absent in compat, where the uploader says it. */
+  readonly header?: AlgorithmHeader;
+  /** SHA3-256 of the uploaded requirements, lower-case hexadecimal; absent: none are declared. */
+  readonly requirements?: string;
+}
+
+/** What the parties of a strict computation agreed on. */
+export interface Agreement {
+  /** RFC 8785 JSON in UTF-8. */
+  readonly canonical: Uint8Array<ArrayBuffer>;
+  /** Its digest, lower-case hexadecimal. */
+  readonly digest: string;
 }
 
 /** What the manifest says about the front door; texts are not checked yet, `door.ts` does. */
@@ -38,32 +84,41 @@ export interface DoorRequest {
   readonly clientCaFile: string;
   readonly serverCaFile: string;
   readonly attestedTls: boolean;
+  /** Absent in compat, where the fields above say it. */
+  readonly channel?: Channel;
 }
-
-/** Who may see what the algorithm prints. The seed's wire has no field for it: nobody (S-6). */
-export type LogPolicy = "nobody";
 
 /** A computation as agreed; immutable, progress is kept elsewhere (threats R3). */
 export interface Manifest {
   readonly id: string;
   readonly name: string;
   readonly description: string;
-  readonly algorithm: { readonly digest: string; readonly owner: PartyKey };
+  readonly algorithm: AlgorithmItem;
   readonly datasets: readonly DatasetItem[];
   readonly consumers: readonly PartyKey[];
+  /** Every key of the manifest, once. */
+  readonly parties: readonly PartyKey[];
   readonly door: DoorRequest;
-  readonly logs: LogPolicy;
+  readonly limits: RunLimits;
+  /** Who may see what the algorithm prints; empty: nobody (threats S-6). */
+  readonly logReaders: readonly LogReader[];
+  /** Package indexes, `host:port`, an installation of requirements may reach. */
+  readonly egress: readonly string[];
+  /** Absent in compat. */
+  readonly agreement?: Agreement;
   /** Numbers of fields the agent does not know, as `datasets[0]:5`; noted, without effect. */
   readonly unknownFields: readonly string[];
 }
 
 /**
- * Reads a serialized `ComputationRunReq`.
+ * Reads a serialized `ComputationRunReq`. In strict, whatever changes a run must be in it, and nothing
+ * that is not known.
  *
  * @throws {CocosError} `data-loss` for bytes that are no run request, `invalid-manifest` for one that
  * breaks a rule; the message names the field.
  */
-export function readManifest(bytes: Uint8Array): Manifest {
+export function readManifest(bytes: Uint8Array, mode: Mode): Manifest {
+  const strict = mode === "strict";
   let message: cvms.ComputationRunReq;
   try {
     message = fromBinary(cvms.ComputationRunReqSchema, bytes);
@@ -75,6 +130,7 @@ export function readManifest(bytes: Uint8Array): Manifest {
     value.$unknown?.forEach(({ no }) => unknownFields.add(path === "" ? `${no}` : `${path}:${no}`));
   note("", message);
 
+  if (strict) checkUuid(message.id);
   if (!isComputationId(message.id)) throw bad("id", `must be ${ID_RULE}`);
   for (const field of ["name", "description"] as const) {
     const value = message[field];
@@ -86,27 +142,42 @@ export function readManifest(bytes: Uint8Array): Manifest {
 
   if (message.algorithm === undefined) throw bad("algorithm", "must be declared");
   note("algorithm", message.algorithm);
+  const keys = new Map<string, PartyKey>();
+  const party = (path: string, spki: Uint8Array) => shared(keys, keyOf(path, spki));
+  const { hash, userKey, requirementsHash } = message.algorithm;
+  const algorithmSize = readSize("algorithm.size", message.algorithm.size, strict);
   const algorithm = Object.freeze({
-    digest: digestOf("algorithm.hash", message.algorithm.hash),
-    owner: keyOf("algorithm.userKey", message.algorithm.userKey),
+    digest: digestOf("algorithm.hash", hash),
+    owner: party("algorithm.userKey", userKey),
+    ...(algorithmSize === undefined ? {} : { size: algorithmSize }),
+    ...(strict ? { header: readAlgorithm(message.algorithm) } : {}),
+    ...(requirementsHash.length === 0
+      ? {}
+      : { requirements: digestOf("algorithm.requirements_hash", requirementsHash) }),
   });
+  if (strict && algorithm.requirements !== undefined && algorithm.header?.kind !== "python") {
+    throw bad("algorithm.requirements_hash", "must be empty for algorithms that are not python");
+  }
 
   if (message.datasets.length > MAX_PARTIES) {
     throw bad("datasets", `must be at most ${MAX_PARTIES}, are ${message.datasets.length}`);
   }
-  const keys = new Map<string, PartyKey>();
   const datasets = message.datasets.map((dataset, index): DatasetItem => {
     const path = `datasets[${index}]`;
     note(path, dataset);
-    if (dataset.filename !== "" && !isLabel(dataset.filename)) {
+    const { filename, decompress } = dataset;
+    if ((strict || filename !== "") && !isLabel(filename)) {
       throw bad(`${path}.filename`, `must be ${LABEL_RULE}`);
     }
+    const size = readSize(`${path}.size`, dataset.size, strict);
     return Object.freeze({
       index,
       digest: digestOf(`${path}.hash`, dataset.hash),
-      owner: shared(keys, keyOf(`${path}.userKey`, dataset.userKey)),
-      filename: dataset.filename,
-      storedName: dataset.filename === "" ? `dataset-${index}` : dataset.filename,
+      owner: party(`${path}.userKey`, dataset.userKey),
+      filename,
+      storedName: filename === "" ? `dataset-${index}` : filename,
+      ...(size === undefined ? {} : { size }),
+      ...(strict ? { decompress } : {}),
     });
   });
   const taken = new Map<string, number>();
@@ -127,7 +198,7 @@ export function readManifest(bytes: Uint8Array): Manifest {
   }
   const consumers = message.resultConsumers.map((consumer, index) => {
     note(`result_consumers[${index}]`, consumer);
-    return keyOf(`result_consumers[${index}].userKey`, consumer.userKey);
+    return party(`result_consumers[${index}].userKey`, consumer.userKey);
   });
   consumers.forEach((consumer, index) => {
     const first = consumers.findIndex(({ id }) => id === consumer.id);
@@ -141,6 +212,8 @@ export function readManifest(bytes: Uint8Array): Manifest {
 
   const door = message.agentConfig;
   if (door !== undefined) note("agent_config", door);
+  if (message.limits !== undefined) note("limits", message.limits);
+  const attestedTls = door?.attestedTls ?? false;
   return Object.freeze({
     id: message.id,
     name: message.name,
@@ -154,9 +227,14 @@ export function readManifest(bytes: Uint8Array): Manifest {
       keyFile: door?.keyFile ?? "",
       clientCaFile: door?.clientCaFile ?? "",
       serverCaFile: door?.serverCaFile ?? "",
-      attestedTls: door?.attestedTls ?? false,
+      attestedTls,
+      ...(strict ? { channel: readChannel(message.channel, attestedTls) } : {}),
     }),
-    logs: "nobody",
+    parties: Object.freeze([...keys.values()]),
+    limits: readLimits(message.limits),
+    logReaders: readLogReaders(message.logReaders),
+    egress: readEgress(message.egress),
+    ...(strict ? { agreement: agreementOf(message) } : {}),
     unknownFields: Object.freeze([...unknownFields].slice(0, 32)),
   });
 }
@@ -191,12 +269,9 @@ export function manifestDigest(manifest: Manifest): string {
   return hex(sha3_256(new TextEncoder().encode(text)));
 }
 
-function bad(path: string, rule: string, cause?: unknown): CocosError {
-  return new CocosError(
-    "invalid-manifest",
-    `manifest field ${path} ${rule}`,
-    cause === undefined ? {} : { cause },
-  );
+function agreementOf(message: cvms.ComputationRunReq): Agreement {
+  const canonical = new TextEncoder().encode(canonicalManifest(message));
+  return Object.freeze({ canonical, digest: hex(digestOfCanonical(canonical)) });
 }
 
 function digestOf(path: string, hash: Uint8Array): string {
@@ -211,7 +286,7 @@ function keyOf(path: string, spki: Uint8Array): PartyKey {
   try {
     return Object.freeze({ id: hex(spki), key: readPublicKey(spki) });
   } catch (thrown) {
-    throw bad(path, `is not acceptable: ${messageOf(thrown)}`, asCocosError(thrown));
+    throw bad(path, `is not acceptable: ${messageOf(thrown)}`, { cause: asCocosError(thrown) });
   }
 }
 

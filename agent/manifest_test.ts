@@ -5,6 +5,9 @@ import { CocosError } from "../base/mod.ts";
 import { bytes, digest, manifestBytes, party, type Run, runOf } from "./_parties.ts";
 import { manifestDigest, readManifest } from "./manifest.ts";
 
+/** Reads a manifest of the seed-era wire. */
+const seedManifest = (bytes: Uint8Array) => readManifest(bytes, "compat");
+
 const owner = await party();
 const other = await party();
 const algorithm = bytes("#!/bin/sh\n");
@@ -13,7 +16,7 @@ const good = (more: Run = {}): Run => runOf(owner, algorithm, datasets, more);
 
 function refused(run: Run, field: string): void {
   assert.throws(
-    () => readManifest(manifestBytes(run)),
+    () => seedManifest(manifestBytes(run)),
     (error) => {
       assert.ok(error instanceof CocosError);
       assert.equal(error.code, "invalid-manifest");
@@ -32,8 +35,8 @@ const dataset = (change: { hash?: Bytes; userKey?: Bytes; filename?: string }) =
   ...change,
 });
 
-Deno.test("R3 readManifest() gives a frozen value", () => {
-  const manifest = readManifest(
+Deno.test("R3 seedManifest() gives a frozen value", () => {
+  const manifest = seedManifest(
     manifestBytes(good({ agentConfig: { port: "7002", attestedTls: true } })),
   );
   assert.equal(manifest.id, "1");
@@ -42,7 +45,7 @@ Deno.test("R3 readManifest() gives a frozen value", () => {
   assert.equal(manifest.datasets[0]?.owner, manifest.datasets[1]?.owner);
   assert.equal(manifest.door.port, "7002");
   assert.equal(manifest.door.attestedTls, true);
-  assert.equal(manifest.logs, "nobody");
+  assert.deepEqual(manifest.logReaders, []);
   for (
     const part of [
       manifest,
@@ -57,7 +60,7 @@ Deno.test("R3 readManifest() gives a frozen value", () => {
   }
 });
 
-Deno.test("M-2 readManifest() refuses digests of another length, hex text and all zero", () => {
+Deno.test("M-2 seedManifest() refuses digests of another length, hex text and all zero", () => {
   for (const length of [0, 3, 31, 33, 64]) {
     const hash = new Uint8Array(length).fill(7);
     refused(good({ algorithm: { hash, userKey: owner.spki } }), "algorithm.hash");
@@ -71,9 +74,9 @@ Deno.test("M-2 readManifest() refuses digests of another length, hex text and al
   );
 });
 
-Deno.test("M-4 readManifest() refuses duplicate names and consumers, takes the same digest twice", () => {
-  readManifest(manifestBytes(good({ datasets: [dataset({}), dataset({})] })));
-  readManifest(
+Deno.test("M-4 seedManifest() refuses duplicate names and consumers, takes the same digest twice", () => {
+  seedManifest(manifestBytes(good({ datasets: [dataset({}), dataset({})] })));
+  seedManifest(
     manifestBytes(good({ datasets: [dataset({ filename: "a" }), dataset({ filename: "b" })] })),
   );
   refused(
@@ -91,8 +94,8 @@ Deno.test("M-4 readManifest() refuses duplicate names and consumers, takes the s
   );
 });
 
-Deno.test("M-5 readManifest() refuses no algorithm, no consumer and every bad key; no datasets is fine", () => {
-  assert.equal(readManifest(manifestBytes(good({ datasets: [] }))).datasets.length, 0);
+Deno.test("M-5 seedManifest() refuses no algorithm, no consumer and every bad key; no datasets is fine", () => {
+  assert.equal(seedManifest(manifestBytes(good({ datasets: [] }))).datasets.length, 0);
   const { algorithm: _, ...without } = good();
   refused(without, "algorithm");
   refused(good({ resultConsumers: [] }), "result_consumers");
@@ -119,11 +122,11 @@ Deno.test("M-5 readManifest() refuses no algorithm, no consumer and every bad ke
   }
 });
 
-Deno.test("M-6 readManifest() refuses ids, names and counts outside their class", () => {
+Deno.test("M-6 seedManifest() refuses ids, names and counts outside their class", () => {
   for (const id of ["", "../x", "a/b", "a\nb", "a b", "x".repeat(65), "é", "a\0"]) {
     refused(good({ id }), "id");
   }
-  for (const id of ["1", "a.b_c-D", "x".repeat(64)]) readManifest(manifestBytes(good({ id })));
+  for (const id of ["1", "a.b_c-D", "x".repeat(64)]) seedManifest(manifestBytes(good({ id })));
   const names = [
     "..",
     ".",
@@ -158,10 +161,10 @@ Deno.test("M-6 readManifest() refuses ids, names and counts outside their class"
   refused(good({ description: "x".repeat(5_000) }), "description");
 });
 
-Deno.test("M-6 readManifest(): a name that is taken has no slash, dot-dot, control or non-ASCII character", () => {
+Deno.test("M-6 seedManifest(): a name that is taken has no slash, dot-dot, control or non-ASCII character", () => {
   fc.assert(fc.property(fc.string({ minLength: 1, maxLength: 20, unit: "binary" }), (filename) => {
     try {
-      readManifest(manifestBytes(good({ datasets: [dataset({ filename })] })));
+      seedManifest(manifestBytes(good({ datasets: [dataset({ filename })] })));
     } catch {
       return;
     }
@@ -169,32 +172,32 @@ Deno.test("M-6 readManifest(): a name that is taken has no slash, dot-dot, contr
   }));
 });
 
-Deno.test("G-12 readManifest(): any bytes give a manifest or a typed error", () => {
+Deno.test("G-12 seedManifest(): any bytes give a manifest or a typed error", () => {
   const base = manifestBytes(good());
   fc.assert(
     fc.property(fc.nat(base.length - 1), fc.nat(255), fc.nat(base.length), (at, value, cut) => {
       const mutated = base.slice(0, Math.max(cut, 1));
       mutated[at % mutated.length] = value;
       try {
-        readManifest(mutated);
+        seedManifest(mutated);
       } catch (error) {
         assert.ok(error instanceof CocosError && /^(invalid-manifest|data-loss)$/.test(error.code));
       }
     }),
     { numRuns: 2_000 },
   );
-  assert.throws(() => readManifest(new Uint8Array([0xff, 0xff])), { code: "data-loss" });
+  assert.throws(() => seedManifest(new Uint8Array([0xff, 0xff])), { code: "data-loss" });
 });
 
-Deno.test("readManifest() notes fields it does not know", () => {
+Deno.test("seedManifest() notes fields it does not know", () => {
   // Algorithm.algo_type of later Cocos versions: field 4, length-delimited "bin".
   const run = manifestBytes(good());
   const extra = new Uint8Array([...run, 0x42, 0x00, 0x2a, 0x05, 0x22, 0x03, 0x62, 0x69, 0x6e]);
-  assert.deepEqual(readManifest(extra).unknownFields, ["8", "algorithm:4"]);
+  assert.deepEqual(seedManifest(extra).unknownFields, ["8", "algorithm:4"]);
 });
 
 Deno.test("manifestDigest() is the digest of the Go programs' JSON form", () => {
-  const manifest = readManifest(manifestBytes(good({ name: "a <b> & c" })));
+  const manifest = seedManifest(manifestBytes(good({ name: "a <b> & c" })));
   const hash = (data: string) => [...digest(bytes(data))].join(",");
   const key = owner.spki.toBase64();
   const json = `{"id":"1","name":"a \\u003cb\\u003e \\u0026 c",` +

@@ -2,6 +2,7 @@
 // Files may have been cut by a crash or changed by anybody, so digests are checked again (C-1, C-2).
 import { CocosError, digestFile, hex, messageOf } from "../base/mod.ts";
 import { Computation } from "./computation.ts";
+import type { Mode } from "./config.ts";
 import type { Journal, Snapshot } from "./journal.ts";
 import { readManifest } from "./manifest.ts";
 import type { State } from "./states.ts";
@@ -18,12 +19,16 @@ export type Recovered =
   };
 
 /** Reads the journal and checks everything it says is committed. */
-export async function recovered(journal: Journal, area: WorkArea): Promise<Recovered> {
+export async function recovered(
+  journal: Journal,
+  area: WorkArea,
+  mode: Mode,
+): Promise<Recovered> {
   try {
     const snapshot = journal.read();
     if (snapshot?.computation === undefined) return {};
     return {
-      computation: await whole(snapshot.computation, snapshot.state, area),
+      computation: await whole(snapshot.computation, snapshot.state, area, mode),
       state: snapshot.state,
     };
   } catch (thrown) {
@@ -35,8 +40,9 @@ async function whole(
   { job: id, manifest: bytes, progress }: Required<Snapshot>["computation"],
   state: State,
   area: WorkArea,
+  mode: Mode,
 ): Promise<Computation> {
-  const manifest = readManifest(bytes);
+  const manifest = readManifest(bytes, mode);
   const job = area.job(id);
   const computation = new Computation(manifest, bytes, job, progress);
   switch (state) {

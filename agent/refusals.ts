@@ -28,9 +28,50 @@ export function badMetadata(): CocosError {
   );
 }
 
+/** A signed request that does not hold for this call (threats G-2, G-3). */
+export function badRequest(what: string): CocosError {
+  return new CocosError("unauthenticated", `signed request ${what}`, {
+    hint: "Ask for a challenge, sign and call on one connection.",
+  });
+}
+
+/** The caller approved another manifest than the one in force (threats M-7). */
+export function otherManifest(): CocosError {
+  return new CocosError("untrusted", "this agent has another manifest than the one approved", {
+    hint: "Read the agent's manifest, and ask whoever runs the computation why it differs.",
+  });
+}
+
+/** The signed request is about an item the manifest doesn't have, or this method doesn't take. */
+export function undeclaredItem(): CocosError {
+  return new CocosError("undeclared-item", "item not declared in computation manifest");
+}
+
+/** The item is another party's (threats G-4). */
+export function foreignItem(): CocosError {
+  return new CocosError("permission-denied", "item belongs to another party in the manifest");
+}
+
+/** The signed payload is not the manifest's: nothing of it needs to be read (threats G-7). */
+export function otherPayload(): CocosError {
+  return new CocosError("digest-mismatch", "payload and size signed for are not the manifest's");
+}
+
+/** Metadata or a name in a message says something else than the manifest (threats R3, G-14). */
+export function otherTerms(what: string): CocosError {
+  return new CocosError("invalid-argument", `${what} must be the manifest's`, {
+    hint: "The manifest alone decides it; leave it away.",
+  });
+}
+
 /** The bytes are not those the manifest names. */
 export function badDigest(): CocosError {
   return new CocosError("digest-mismatch", "malformed data, hash does not match manifest");
+}
+
+/** The requirements are not those the manifest names, or are missing. */
+export function badRequirements(): CocosError {
+  return new CocosError("digest-mismatch", "malformed data, requirements do not match manifest");
 }
 
 /** No dataset of the manifest has this digest. */

@@ -1,9 +1,13 @@
-// AgentService.Result: streams the packed results to a consumer. It counts as served when every byte
-// and the trailers left and the consumer did not break off (threats O-2 to O-4, O-6; wire.md §4.7).
+// AgentService.Result: streams the packed results to a consumer. In compat it counts as served when
+// every byte and the trailers left and the consumer did not break off, in strict when it says so
+// itself (threats O-2 to O-4, O-6; wire.md §4.7).
 import { CocosError } from "../base/mod.ts";
-import { type CallContext, CHUNK_BYTES, ROLES } from "../proto/mod.ts";
+import { type CallContext, CHUNK_BYTES, RESULT_ITEM, ROLES } from "../proto/mod.ts";
 import type { Agent } from "./agent.ts";
-import { authorize } from "./authorize.ts";
+import { authorize, type Claim } from "./authorize.ts";
+import type { Computation } from "./computation.ts";
+import type { ResultsRecord } from "./journal.ts";
+import type { Manifest, PartyKey } from "./manifest.ts";
 import { notReady, resultsPurged } from "./refusals.ts";
 import { reasonOf } from "./work.ts";
 
@@ -13,14 +17,10 @@ export async function* result(
   call: CallContext,
 ): AsyncGenerator<{ file: Uint8Array<ArrayBuffer> }, void, undefined> {
   const computation = agent.current();
-  const consumer = authorize(call, ROLES.consumer, computation.manifest.consumers);
-  const { results, failure } = computation.progress;
-  if (agent.state === "Failed") {
-    throw new CocosError("run-failed", failure ?? "algorithm execution error");
-  }
-  if (agent.state === "Complete") throw resultsPurged();
-  if (agent.state !== "ConsumingResults" || results === undefined) throw notReady();
-
+  const { signer } = authorize(computation, call, ROLES.consumer, [
+    { ...resultClaim(computation.manifest), payload: "", size: 0 },
+  ]);
+  const results = readyResults(agent, computation);
   let left = results.size;
   let file: Deno.FsFile;
   try {
@@ -29,7 +29,7 @@ export async function* result(
     throw new CocosError("io", `error reading results: ${reasonOf(cause)}`, { cause });
   }
   using archive = file;
-  call.sendHeaders({ "file-size": String(results.size) });
+  call.sendHeaders({ "file-size": String(results.size), "cocos-digest": results.digest });
   const { serving } = computation;
   while (left > 0) {
     serving.throwIfAborted();
@@ -43,7 +43,30 @@ export async function* result(
     left -= filled;
     yield { file: chunk };
   }
+  // In strict the consumer says that it has everything: acknowledge() in party.ts.
+  if (computation.manifest.agreement !== undefined) return;
   call.delivered.then((whole) => {
-    if (whole) agent.consumed(computation, consumer);
+    if (whole) agent.consumed(computation, consumerOf(computation, signer));
   });
+}
+
+/** The result, as a signed request names it. */
+export function resultClaim({ consumers }: Manifest): Claim {
+  return { item: RESULT_ITEM, owners: consumers };
+}
+
+/** Place of a consumer's key in the manifest. */
+export function consumerOf({ manifest }: Computation, { id }: PartyKey): number {
+  return manifest.consumers.findIndex((consumer) => consumer.id === id);
+}
+
+/** The packed results, while they are given out. */
+export function readyResults(agent: Agent, { progress }: Computation): ResultsRecord {
+  const { results, failure } = progress;
+  if (agent.state === "Failed") {
+    throw new CocosError("run-failed", failure ?? "algorithm execution error");
+  }
+  if (agent.state === "Complete") throw resultsPurged();
+  if (agent.state !== "ConsumingResults" || results === undefined) throw notReady();
+  return results;
 }

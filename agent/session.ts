@@ -21,11 +21,18 @@ const SILENT_MS = 5_000;
 /** Most commands of the server that wait for one another (threats M-10). */
 const MAX_PENDING = 64;
 
+/** A computation that was taken. */
+export interface Accepted {
+  readonly id: string;
+  /** SHA-256 of its front door's public key, hexadecimal; empty where the agent made none. */
+  readonly doorKey: string;
+}
+
 /** What the server may ask for. */
 export interface Commands {
   readonly state: State;
-  /** Takes a serialized run request; gives the computation's id. */
-  accept(manifest: Uint8Array): Promise<string>;
+  /** Takes a serialized run request. */
+  accept(manifest: Uint8Array): Promise<Accepted>;
   /** Ends what runs and purges it. */
   stop(): Promise<void>;
 }
@@ -197,15 +204,16 @@ export class Session {
 
   async #run(id: string, manifest: Uint8Array): Promise<void> {
     const { commands, telemetry } = this.#options;
-    const answer = (computationId: string, error: string) =>
+    const answer = (computationId: string, error: string, doorKey = "") =>
       telemetry.outbox.push(
         outgoing({
           case: "runRes",
-          value: create(cvms.RunResponseSchema, { computationId, error }),
+          value: create(cvms.RunResponseSchema, { computationId, error, doorKey }),
         }),
       );
     try {
-      answer(await commands.accept(manifest), "");
+      const { id, doorKey } = await commands.accept(manifest);
+      answer(id, "", doorKey);
     } catch (thrown) {
       const error = asCocosError(thrown);
       // As the Go agent (wire.md §4.4): a manifest in a wrong state is answered by this line alone,

@@ -69,14 +69,21 @@ export class Telemetry {
     }
   }
 
-  /** Sends an event; `type` is the state's name or a special one. */
-  event(type: string, status: EventStatus): void {
+  /**
+   * Sends an event; `type` is the state's name or a special one.
+   *
+   * @param details go out as JSON; nothing of a party's or an algorithm's may be in them
+   */
+  event(type: string, status: EventStatus, details?: Record<string, unknown>): void {
     const value = create(cvms.AgentEventSchema, {
       eventType: type,
       timestamp: timestampFromMs(Date.now()),
       computationId: this.computationId,
       originator: "agent",
       status,
+      ...(details === undefined
+        ? {}
+        : { details: new TextEncoder().encode(JSON.stringify(details)) }),
     });
     this.outbox.push(outgoing({ case: "agentEvent", value }));
   }

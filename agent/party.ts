@@ -1,0 +1,62 @@
+// cocos.agent.v1.PartyService, the strict mode's own calls: the manifest for reading, challenges,
+// acknowledged receipt. Who may connect may read the manifest; everything else is signed.
+import { CocosError, hex } from "../base/mod.ts";
+import { type CallContext, type Handlers, type PartyService, ROLES } from "../proto/mod.ts";
+import type { Agent } from "./agent.ts";
+import { algorithmClaim } from "./algo.ts";
+import { authorize } from "./authorize.ts";
+import { CHALLENGE_SECONDS } from "./challenges.ts";
+import type { Computation } from "./computation.ts";
+import { datasetClaim } from "./data.ts";
+import type { Agreement } from "./manifest.ts";
+import { badDigest, badRequest, otherManifest, stopped } from "./refusals.ts";
+import { consumerOf, readyResults, resultClaim } from "./result.ts";
+
+/** The service, bound to an agent. */
+export function party(agent: Agent): Handlers<typeof PartyService> {
+  return {
+    manifest: async () => ({ canonical: agreed(agent.current()).canonical }),
+    challenge: async (request, call) => {
+      const computation = agent.current();
+      const { digest } = agreed(computation);
+      const same = request.computationId === computation.manifest.id &&
+        hex(request.manifestDigest) === digest;
+      if (!same) throw otherManifest();
+      return {
+        challenge: computation.challenges.give(call.connection),
+        lifetimeSeconds: CHALLENGE_SECONDS,
+      };
+    },
+    // Nothing is kept of a broken upload yet, and that is what is said.
+    held: async ({ item }, call) => {
+      const computation = agent.current();
+      const { manifest } = computation;
+      const claims = [algorithmClaim(manifest), ...manifest.datasets.map(datasetClaim)];
+      const { request } = authorize(computation, call, ROLES.data, claims);
+      if (request?.item !== item) throw badRequest("is about another item than the call");
+      return { bytes: 0n, digest: new Uint8Array() };
+    },
+    acknowledge: async ({ digest }, call) => {
+      acknowledge(agent, hex(digest), call);
+      return {};
+    },
+    output: () => Promise.reject(new CocosError("not-supported", "output is shown to nobody yet")),
+  };
+}
+
+/** A consumer has the whole result; the last one completes the computation (threats O-3). */
+function acknowledge(agent: Agent, digest: string, call: CallContext): void {
+  const computation = agent.current();
+  const claim = resultClaim(computation.manifest);
+  const { signer, request } = authorize(computation, call, ROLES.consumer, [claim]);
+  const results = readyResults(agent, computation);
+  if (request?.payload !== digest) throw badRequest("is about another digest than the call");
+  if (digest !== results.digest || request.size !== results.size) throw badDigest();
+  agent.consumed(computation, consumerOf(computation, signer));
+}
+
+/** What the parties agreed on; only strict computations have the service. */
+function agreed({ manifest: { agreement } }: Computation): Agreement {
+  if (agreement === undefined) throw stopped();
+  return agreement;
+}
