@@ -1,5 +1,5 @@
 // Parties and manifests for tests: keys, signatures and the management server's bytes.
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { sha3_256 } from "../base/mod.ts";
 import {
   cvms,
@@ -43,21 +43,7 @@ export function digest(data: Uint8Array): Uint8Array<ArrayBuffer> {
 }
 
 /** Fields of a run request. */
-export interface Run {
-  id?: string;
-  name?: string;
-  description?: string;
-  algorithm?: { hash: Bytes; userKey: Bytes };
-  datasets?: { hash: Bytes; userKey: Bytes; filename: string }[];
-  resultConsumers?: { userKey: Bytes }[];
-  agentConfig?:
-    & Partial<
-      Record<"port" | "certFile" | "keyFile" | "clientCaFile" | "serverCaFile", string>
-    >
-    & { attestedTls?: boolean };
-}
-
-type Bytes = Uint8Array<ArrayBuffer>;
+export type Run = Omit<MessageInitShape<typeof cvms.ComputationRunReqSchema>, "$typeName">;
 
 /** The serialized run request. */
 export function manifestBytes(run: Run): Uint8Array {
