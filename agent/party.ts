@@ -15,37 +15,45 @@ import { consumerOf, readyResults, resultClaim } from "./result.ts";
 /** The service, bound to an agent. */
 export function party(agent: Agent): Handlers<typeof PartyService> {
   return {
-    manifest: async () => ({ canonical: agreed(agent.current()).canonical }),
-    challenge: async (request, call) => {
-      const computation = agent.current();
-      const { digest } = agreed(computation);
-      const same = request.computationId === computation.manifest.id &&
-        hex(request.manifestDigest) === digest;
-      if (!same) throw otherManifest();
-      return {
-        challenge: computation.challenges.give(call.connection),
-        lifetimeSeconds: CHALLENGE_SECONDS,
-      };
-    },
+    manifest: () => answer(() => ({ canonical: agreed(agent.current()).canonical })),
+    challenge: (request, call) =>
+      answer(() => {
+        const computation = agent.current();
+        const { digest } = agreed(computation);
+        const same = request.computationId === computation.manifest.id &&
+          hex(request.manifestDigest) === digest;
+        if (!same) throw otherManifest();
+        return {
+          challenge: computation.challenges.give(call.connection),
+          lifetimeSeconds: CHALLENGE_SECONDS,
+        };
+      }),
     // Nothing is kept of a broken upload yet, and that is what is said.
-    held: async ({ item }, call) => {
-      const computation = agent.current();
-      const { manifest } = computation;
-      const claims = [algorithmClaim(manifest), ...manifest.datasets.map(datasetClaim)];
-      const { request } = authorize(computation, call, ROLES.data, claims);
-      if (request?.item !== item) throw badRequest("is about another item than the call");
-      return { bytes: 0n, digest: new Uint8Array() };
-    },
-    acknowledge: async ({ digest }, call) => {
-      acknowledge(agent, hex(digest), call);
-      return {};
-    },
+    held: ({ item }, call) =>
+      answer(() => {
+        const computation = agent.current();
+        const { manifest } = computation;
+        const claims = [algorithmClaim(manifest), ...manifest.datasets.map(datasetClaim)];
+        const { request } = authorize(computation, call, ROLES.data, claims);
+        if (request?.item !== item) throw badRequest("is about another item than the call");
+        return { bytes: 0n, digest: new Uint8Array() };
+      }),
+    acknowledge: ({ digest }, call) => answer(() => acknowledge(agent, hex(digest), call)),
     output: () => Promise.reject(new CocosError("not-supported", "output is shown to nobody yet")),
   };
 }
 
+/** What a piece of work gives or throws, as a promise. */
+function answer<T>(work: () => T): Promise<T> {
+  return new Promise((resolve) => resolve(work()));
+}
+
 /** A consumer has the whole result; the last one completes the computation (threats O-3). */
-function acknowledge(agent: Agent, digest: string, call: CallContext): void {
+function acknowledge(
+  agent: Agent,
+  digest: string,
+  call: CallContext,
+): Record<string, never> {
   const computation = agent.current();
   const claim = resultClaim(computation.manifest);
   const { signer, request } = authorize(computation, call, ROLES.consumer, [claim]);
@@ -53,6 +61,7 @@ function acknowledge(agent: Agent, digest: string, call: CallContext): void {
   if (request?.payload !== digest) throw badRequest("is about another digest than the call");
   if (digest !== results.digest || request.size !== results.size) throw badDigest();
   agent.consumed(computation, consumerOf(computation, signer));
+  return {};
 }
 
 /** What the parties agreed on; only strict computations have the service. */
