@@ -39,7 +39,10 @@ export class Connection {
   readonly received: string[] = [];
   /** Messages that a stream before had brought. */
   doubled = 0;
+  /** Whether {@linkcode Connection.until} passes over a failure as over any other message. */
+  mayFail = false;
   readonly messages: cvms.ClientStreamMessage[] = [];
+  readonly #over = Promise.withResolvers<void>();
   readonly #out: (cvms.ServerStreamMessage | undefined)[] = [];
   #wakeOut = () => {};
   #wakeIn: (() => void)[] = [];
@@ -75,8 +78,14 @@ export class Connection {
     this.send({ case: "agentStateReq", value: create(cvms.AgentStateReqSchema, { id }) });
   }
 
+  /** Resolves when the stream is over. */
+  get over(): Promise<void> {
+    return this.#over.promise;
+  }
+
   /** Ends the stream. */
   end(): void {
+    this.#over.resolve();
     this.#out.push(undefined);
     this.#wakeOut();
   }
@@ -87,7 +96,9 @@ export class Connection {
       while (this.#seen < this.received.length) {
         const text = this.received[this.#seen++] as string;
         if (typeof what === "string" ? text.startsWith(what) : what.test(text)) return text;
-        if (text === "event Failed/Failed") throw new Error(this.received.join("\n"));
+        if (text === "event Failed/Failed" && !this.mayFail) {
+          throw new Error(this.received.join("\n"));
+        }
       }
       await new Promise<void>((resolve) => this.#wakeIn.push(resolve));
     }
@@ -176,9 +187,10 @@ export class FakeManagement implements AsyncDisposable {
 
   readonly #wake: (() => void)[] = [];
 
-  /** Resolves when a message with this text has come over any stream. */
-  async came(text: string): Promise<void> {
-    while (this.all.findLast((message) => textOf(message) === text) === undefined) {
+  /** Resolves when a message with this text has come over any stream, or over the given one. */
+  async came(text: string, over?: Connection): Promise<void> {
+    const all = over?.messages ?? this.all;
+    while (all.findLast((message) => textOf(message) === text) === undefined) {
       await new Promise<void>((resolve) => this.#wake.push(resolve));
     }
   }

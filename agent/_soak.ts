@@ -19,3 +19,18 @@ export function randomOf(seed: number): (n: number) => number {
     return Math.floor(((t ^ (t >>> 14)) >>> 0) / 4_294_967_296 * n);
   };
 }
+
+/**
+ * The promise's own end, or a failure when it takes longer than anything on a busy machine.
+ *
+ * @throws {Error} that says what was waited for.
+ */
+export async function within<T>(ms: number, what: string, promise: Promise<T>): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`${what}: not within ${ms} ms`)), ms);
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}

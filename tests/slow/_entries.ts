@@ -1,0 +1,10 @@
+// Every entry of the slow suite. To add one: a file here that exports an `Entry`, and its line below.
+import { disconnects } from "./disconnects.ts";
+import type { Entry } from "./_entry.ts";
+import { kills } from "./kills.ts";
+
+/** In the order of the table. */
+export const ENTRIES: readonly Entry[] = [
+  kills,
+  disconnects,
+];
