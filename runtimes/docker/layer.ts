@@ -59,6 +59,7 @@ export class LayerRules {
     for (let at = path.indexOf("/"); at > 0; at = path.indexOf("/", at + 1)) {
       if (this.#links.has(path.slice(0, at))) refuse(`The image writes ${shown} through a link`);
     }
+    if (/(^|\/)\.wh\.[^/]*\//.test(path)) refuse(`The image has ${shown} in a whiteout`);
     const name = path.slice(path.lastIndexOf("/") + 1);
     if (name.startsWith(".wh.")) {
       // Whiteouts hide what lies below; these two are files without content by their definition.
