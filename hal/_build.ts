@@ -15,7 +15,7 @@ import {
   unpackLinker,
 } from "./_packages.ts";
 import { type Wanted, withRights } from "./_programs.ts";
-import { parseOsRelease, type Recipe, recipeFor } from "./_recipe.ts";
+import { parseOsRelease, type Profile, type Recipe, recipeFor } from "./_recipe.ts";
 import { layOut, links, type Stage } from "./_stage.ts";
 import { sandboxRefusal, warm } from "./_warm.ts";
 
@@ -27,6 +27,8 @@ export interface BuildOptions {
   readonly out: string;
   /** Programs to put in; the agent and the runner. */
   readonly programs: readonly Wanted[];
+  /** What it holds; `small` when not given. */
+  readonly profile?: Profile;
   /** Build although nothing changed. */
   readonly force?: boolean;
   /** Lay the packages out anew too, beside the kept base layer: a proof that it comes out the same. */
@@ -78,7 +80,7 @@ export async function buildImage(options: BuildOptions): Promise<Measurements> {
   const { root, out, programs, say } = options;
   checkDeno();
   const machine = parseOsRelease(await Deno.readTextFile("/etc/os-release"));
-  const recipe = recipeFor(machine, Deno.build.arch);
+  const recipe = recipeFor(machine, Deno.build.arch, options.profile);
   const digest = () => inputsDigest(root, [recipe.id, Deno.version.deno, JSON.stringify(programs)]);
   const update = options.updateLock === true;
   const mayKeep = options.force !== true && options.fresh !== true && !update;
@@ -107,7 +109,7 @@ export async function buildImage(options: BuildOptions): Promise<Measurements> {
     await Deno.mkdir(top);
     const fresh = options.fresh === true ? `${top}/base` : undefined;
     const base = await baseLayer({ root, cache, linker, recipe, packages, denoSha256, say, fresh });
-    const { entries, warmed } = await topEntries(root, top, base.stage, programs, say);
+    const { entries, warmed } = await topEntries(root, top, base.stage, programs, recipe, say);
     say("image: writing");
     await writeLayer(entries, `${top}/layer.gz`);
     const kernel = packages.find(({ name }) => name.startsWith("linux-image-"));
@@ -173,7 +175,7 @@ async function baseLayer(
   },
 ): Promise<{ stage: Stage; layer: string }> {
   const recipeSources = await Promise.all(
-    ["_stage.ts", "_modules.ts", "_image.ts", "_cpio.ts"].map((name) =>
+    ["_stage.ts", "_full.ts", "_modules.ts", "_image.ts", "_cpio.ts"].map((name) =>
       Deno.readTextFile(`${root}/hal/${name}`)
     ),
   );
@@ -183,18 +185,18 @@ async function baseLayer(
     ...packages.map((each) => each.sha256),
     ...recipeSources,
   ])).slice(0, 16);
-  const folder = fresh ?? `${cache}/base-${key}`;
+  const folder = fresh ?? `${cache}/base-${recipe.profile}-${key}`;
   const stage = { root: `${folder}/stage`, linker, python: recipe.python };
   const layer = `${folder}/layer.gz`;
   if (fresh === undefined) {
     if (await fileSha256(layer) !== undefined) return { stage, layer };
     const old = (await Array.fromAsync(Deno.readDir(cache))).map(({ name }) => name);
-    for (const name of old.filter((each) => each.startsWith("base-"))) {
+    for (const name of old.filter((each) => each.startsWith(`base-${recipe.profile}-`))) {
       await Deno.remove(`${cache}/${name}`, { recursive: true });
     }
   }
   say("base: laying out packages, compiling Python's library");
-  await layOut(stage.root, linker, recipe.python, packages);
+  await layOut(stage.root, linker, recipe.python, packages, recipe.profile);
   await Deno.copyFile(denoOf(root), `${stage.root}/cocos/bin/deno`);
   await Deno.chmod(`${stage.root}/cocos/bin/deno`, 0o755);
   say("base: compressing");
@@ -215,6 +217,7 @@ async function topEntries(
   top: string,
   stage: Stage,
   wanted: readonly Wanted[],
+  { profile }: Recipe,
   say: (line: string) => void,
 ): Promise<{ entries: Entry[]; warmed: boolean }> {
   const bundles = `${top}/cocos`;
@@ -245,13 +248,17 @@ async function topEntries(
     say(`WARNING: no code caches, the guest starts later: ${refused}`);
   }
   const encoder = new TextEncoder();
-  const entries = [
-    ...folders(GUEST_FOLDERS),
-    ...await entriesOf(
-      `${root}/hal/overlay`,
+  const overlay = (name: string) =>
+    entriesOf(
+      `${root}/hal/${name}`,
       "",
       (path) => !path.startsWith("etc/") || /\/\d+$/.test(path),
-    ),
+    );
+  const entries = [
+    ...folders(GUEST_FOLDERS),
+    // The first entry of a path counts: a profile's own files take the place of the common ones.
+    ...profile === "full" ? await overlay("overlay-full") : [],
+    ...await overlay("overlay"),
     ...await entriesOf(bundles, "cocos", () => false),
     ...programs.map((program): Entry => ({
       kind: "file",

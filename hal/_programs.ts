@@ -1,6 +1,7 @@
 // The two programs of the guest: entrances, arguments, and the rights their own rights.ts prints.
 import { CocosError } from "../base/mod.ts";
 import type { Program } from "./_bundle.ts";
+import type { Profile } from "./_recipe.ts";
 import { run } from "./_run.ts";
 
 /** A program before its rights are known. */
@@ -34,6 +35,17 @@ export const RUNNER: Wanted = {
   // Its real start fails on the building machine, at a moment that varies, and so did the cache.
   warmArgs: ["--help"],
 };
+
+/** The runner of an image with a container engine, which its init starts. */
+export const RUNNER_WITH_ENGINE: Wanted = {
+  ...RUNNER,
+  args: [...RUNNER.args, "--docker", "/run/cocos/engine.sock", "--docker-cgroup", "/cocos"],
+};
+
+/** The programs of a profile. */
+export function programsOf(profile: Profile): readonly Wanted[] {
+  return [AGENT, profile === "full" ? RUNNER_WITH_ENGINE : RUNNER];
+}
 
 /**
  * Asks a program's rights.ts for its permission flags, with the guest's arguments, as its launcher

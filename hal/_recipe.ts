@@ -1,5 +1,12 @@
 // Which packages make the image, by the distribution of the machine that builds it.
 import { CocosError } from "../base/mod.ts";
+import { FULL_PACKAGES } from "./_full.ts";
+
+/** What an image holds: `full` adds a container engine and Python packages for numeric work. */
+export const PROFILES = ["small", "full"] as const;
+
+/** A profile. */
+export type Profile = (typeof PROFILES)[number];
 
 /** A recipe: names are data, versions are in the lock. */
 export interface Recipe {
@@ -16,6 +23,7 @@ export interface Recipe {
   /** `python3.11` */
   readonly python: string;
   readonly packages: readonly string[];
+  readonly profile: Profile;
 }
 
 /** Packages whose names are the same everywhere, those of one Python, and OpenSSL's libraries. */
@@ -56,6 +64,15 @@ const DEBIAN: Recipe = {
   modulesOf: () => [],
   python: "python3.11",
   packages: packagesWith("python3.11", ["libssl3"]),
+  profile: "small",
+};
+
+/** The profile `full`, made from the same. */
+const DEBIAN_FULL: Recipe = {
+  ...DEBIAN,
+  id: `${DEBIAN.id}-full`,
+  packages: [...new Set([...DEBIAN.packages, ...FULL_PACKAGES])].sort(),
+  profile: "full",
 };
 
 /** An Ubuntu: its own kernel, which is new enough from 24.04 on. */
@@ -74,6 +91,7 @@ function ubuntu(
     modulesOf: (kernel) => modules.map((each) => kernel.replace("linux-image-", `${each}-`)),
     python,
     packages: packagesWith(python, ssl),
+    profile: "small",
   };
 }
 
@@ -84,7 +102,7 @@ const UBUNTU: Record<string, Recipe> = {
 };
 
 /** All recipes. */
-export const RECIPES: readonly Recipe[] = [DEBIAN, ...Object.values(UBUNTU)];
+export const RECIPES: readonly Recipe[] = [DEBIAN, DEBIAN_FULL, ...Object.values(UBUNTU)];
 
 /** What os-release(5) says of a machine. */
 export interface Machine {
@@ -109,7 +127,7 @@ export function parseOsRelease(text: string): Machine {
  *
  * @throws {CocosError} `not-supported` with the reason.
  */
-export function recipeFor(machine: Machine, arch: string): Recipe {
+export function recipeFor(machine: Machine, arch: string, profile: Profile = "small"): Recipe {
   if (arch !== "x86_64") {
     throw new CocosError(
       "not-supported",
@@ -117,7 +135,12 @@ export function recipeFor(machine: Machine, arch: string): Recipe {
       { hint: "Build it on an x86-64 machine and copy build/hal." },
     );
   }
-  if (machine.id === "debian") return DEBIAN;
+  if (machine.id === "debian") return profile === "full" ? DEBIAN_FULL : DEBIAN;
+  if (profile === "full") {
+    throw new CocosError("not-supported", `Cannot build the full image on ${machine.name}`, {
+      hint: "It is made from Debian's packages: build it on Debian 12 and copy build/hal-full.",
+    });
+  }
   const recipe = machine.id === "ubuntu" ? UBUNTU[machine.codename] : undefined;
   if (recipe !== undefined) return recipe;
   throw new CocosError(

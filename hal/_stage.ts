@@ -3,8 +3,10 @@
 // on the pinned packages and not on what the building machine has installed.
 import { zstdDecompressSync } from "node:zlib";
 import { CocosError } from "../base/mod.ts";
+import { FULL_LIBRARIES, FULL_MODULES, layOutFull } from "./_full.ts";
 import { closure, MODULES_ALWAYS, MODULES_ON_DEMAND } from "./_modules.ts";
 import { exists, type Package } from "./_packages.ts";
+import type { Profile } from "./_recipe.ts";
 import { run } from "./_run.ts";
 
 const LIBRARIES = "usr/lib/x86_64-linux-gnu";
@@ -44,6 +46,7 @@ const LIBRARY_PACKAGES = [
   "libuuid1",
   "libzstd1",
   "zlib1g",
+  ...FULL_LIBRARIES,
 ];
 
 /** Parts of the standard library that need a display, a terminal or a compiler, or are tests. */
@@ -98,6 +101,7 @@ export async function layOut(
   linker: string,
   python: string,
   packages: readonly Package[],
+  profile: Profile,
 ): Promise<Stage> {
   const of = (name: string) => {
     const found = packages.find((each) => each.name === name);
@@ -125,12 +129,18 @@ export async function layOut(
   await copy(busybox, `${root}/usr/bin/busybox`);
   await copy(`${of("bubblewrap")}/usr/bin/bwrap`, `${root}/cocos/bin/bwrap`);
   await copy(`${of("util-linux")}/usr/bin/setpriv`, `${root}/cocos/bin/setpriv`);
-  await layOutPython(stage, of);
-  await layOutModules(stage, packages);
+  await layOutPython(stage, of, async () => {
+    if (profile === "full") await layOutFull({ stage, of, copy, walk });
+  });
+  await layOutModules(stage, packages, profile === "full" ? FULL_MODULES : {});
   return stage;
 }
 
-async function layOutPython(stage: Stage, of: (name: string) => string): Promise<void> {
+async function layOutPython(
+  stage: Stage,
+  of: (name: string) => string,
+  more: () => Promise<void>,
+): Promise<void> {
   const { root, python } = stage;
   for (const name of [`lib${python}-minimal`, `lib${python}-stdlib`]) {
     for await (const path of walk(of(name))) {
@@ -156,6 +166,7 @@ async function layOutPython(stage: Stage, of: (name: string) => string): Promise
     `${wheels}/${wheel.name}`,
     `${root}/usr/lib/python3/dist-packages`,
   ]);
+  await more();
   // The compiled files name the guest's path and are never compared with a source's time.
   await runPython(stage, [
     ...["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"],
@@ -163,7 +174,11 @@ async function layOutPython(stage: Stage, of: (name: string) => string): Promise
   ]);
 }
 
-async function layOutModules(stage: Stage, packages: readonly Package[]): Promise<void> {
+async function layOutModules(
+  stage: Stage,
+  packages: readonly Package[],
+  more: Readonly<Record<string, readonly string[]>>,
+): Promise<void> {
   const kernels = packages.filter(({ name }) => name.startsWith("linux-"));
   const paths = new Map<string, string>();
   const builtin = new Set<string>();
@@ -201,7 +216,7 @@ async function layOutModules(stage: Stage, packages: readonly Package[]): Promis
     return await Deno.readFile(`${into}/${key}.ko`);
   };
   await Deno.writeTextFile(`${into}/always`, await closure(MODULES_ALWAYS, unpack));
-  for (const [list, names] of Object.entries(MODULES_ON_DEMAND)) {
+  for (const [list, names] of Object.entries({ ...MODULES_ON_DEMAND, ...more })) {
     await Deno.writeTextFile(`${into}/${list}`, await closure(names, unpack));
   }
 }

@@ -2,16 +2,18 @@
 // Runs on the developer's machine with a closed list of programs; packages are trusted by digest.
 import { parseArgs } from "node:util";
 import { resolve } from "node:path";
-import { asCocosError, Exit } from "../base/mod.ts";
+import { asCocosError, CocosError, Exit } from "../base/mod.ts";
 import { buildImage } from "./_build.ts";
-import { AGENT, RUNNER } from "./_programs.ts";
+import { programsOf } from "./_programs.ts";
+import { PROFILES } from "./_recipe.ts";
 
-const HELP = `Usage: deno task hal [--out DIR] [--force] [--update-lock]
+const HELP = `Usage: deno task hal [--profile small|full] [--out DIR] [--force] [--update-lock]
 
 Builds the image of the confidential VM from packages of this machine's mirrors.
 
+  --profile P    small (default), or full: with a container engine, numpy, pandas, scikit-learn
   --out DIR      folder for bzImage, rootfs.cpio.gz, probe.cpio, measurements.json
-                 (default build/hal)
+                 (default build/hal, build/hal-full for the profile full)
   --force        build although nothing changed
   --fresh        --force, and lay out the packages anew instead of using the kept layer
   --update-lock  take the current packages and write them to hal/packages.lock.json
@@ -29,7 +31,8 @@ async function main(argv: string[]): Promise<number> {
     const { values } = parseArgs({
       args: argv,
       options: {
-        out: { type: "string", default: `${root}/build/hal` },
+        profile: { type: "string", default: "small" },
+        out: { type: "string" },
         force: { type: "boolean", default: false },
         fresh: { type: "boolean", default: false },
         "update-lock": { type: "boolean", default: false },
@@ -40,11 +43,17 @@ async function main(argv: string[]): Promise<number> {
       console.log(HELP);
       return Exit.OK;
     }
+    const profile = PROFILES.find((each) => each === values.profile);
+    if (profile === undefined) {
+      throw new CocosError("invalid-config", `--profile must be one of ${PROFILES.join(", ")}`);
+    }
+    const usual = `${root}/build/hal${profile === "small" ? "" : `-${profile}`}`;
     const started = performance.now();
     const { files, packages } = await buildImage({
       root,
-      out: resolve(values.out),
-      programs: [AGENT, RUNNER],
+      out: resolve(values.out ?? usual),
+      programs: programsOf(profile),
+      profile,
       force: values.force,
       fresh: values.fresh,
       updateLock: values["update-lock"],

@@ -63,10 +63,16 @@ export async function startDockerd(ids: IdMap, ...flags: string[]): Promise<Dock
       await process.status;
     },
     async restart() {
+      // Its containerd died with it; where nobody reaps, the next dockerd takes that for alive.
+      await must(`rm -f ${PLACE}/exec/containerd/containerd.pid`);
       process = await start(ids, flags);
     },
     async [Symbol.asyncDispose]() {
-      process.kill("SIGTERM");
+      try {
+        process.kill("SIGTERM");
+      } catch {
+        // Ended by a test.
+      }
       await process.status;
       // What containerd leaves mounted would keep the folder.
       await sh(`grep -o " ${PLACE}/[^ ]*" /proc/mounts | sort -r | xargs -r -n 1 umount -l`);
@@ -99,7 +105,7 @@ exec dockerd "$@" >>${PLACE}/log 2>&1`;
   let over = false;
   process.status.then(() => over = true);
   while (!(await sh("docker version")).success) {
-    if (over) throw new Error(`dockerd ended: ${await Deno.readTextFile(`${PLACE}/log`)}`);
+    if (over) throw new Error(`dockerd ended: ${await must(`tail -n 1 ${PLACE}/log`)}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   return process;

@@ -22,6 +22,11 @@ import { readOutput } from "./output.ts";
 const CLEAN_MS = 60_000;
 /** The same after a run was ended by us: somebody waits for that. */
 const CUT_CLEAN_MS = 6_000;
+/**
+ * Time a call that makes something may still take once the run was ended: given up at once, the
+ * engine would make it behind our back, after the clean-up.
+ */
+const MAKE_MS = 3_000;
 /** Time an engine has to end a container before we end its processes ourselves. */
 const OBEY_MS = 2_000;
 /** Longest time killed processes may take to go away. */
@@ -50,6 +55,8 @@ class ContainerRun implements Execution {
   readonly #access: EngineAccess;
   readonly #stage: Stage;
   readonly #cut = new AbortController();
+  /** Aborted {@linkcode MAKE_MS} after that. */
+  readonly #late = new AbortController();
   readonly #release = Promise.withResolvers<boolean>();
 
   constructor(job: Job, access: EngineAccess, stage: Stage) {
@@ -65,6 +72,8 @@ class ContainerRun implements Execution {
   kill(): void {
     if (this.#cut.signal.aborted) return;
     this.#cut.abort(new CocosError("cancelled", "The run was ended"));
+    const timer = setTimeout(() => this.#late.abort(this.#cut.signal.reason), MAKE_MS);
+    this.ended.catch(() => {}).finally(() => clearTimeout(timer));
     this.#stage.group.kill();
   }
 
@@ -94,7 +103,8 @@ class ContainerRun implements Execution {
     await removeLeftovers(engine, owner, this.#stage.log, signal);
     using names = namesOf(owner, this.#job.id);
     try {
-      await load(engine, image, names.tag, signal);
+      await load(engine, image, names.tag, this.#late.signal);
+      signal.throwIfAborted();
       await this.#create(engine, host, image, command, names);
       return await this.#follow(engine, names.container);
     } finally {
@@ -123,9 +133,14 @@ class ContainerRun implements Execution {
       ...host,
     });
     const { signal } = this.#cut;
-    const query = { name: container };
-    const path = "/containers/create";
-    await engine.call({ method: "POST", purpose: "make a container", path, query, body, signal });
+    await engine.call({
+      method: "POST",
+      purpose: "make a container",
+      path: "/containers/create",
+      query: { name: container },
+      body,
+      signal: this.#late.signal,
+    });
     const made = await engine.call({
       method: "GET",
       purpose: "show a container",
