@@ -176,6 +176,8 @@ export interface Outcome {
 export interface RunOptions {
   readonly env?: Record<string, string>;
   readonly terminal?: boolean;
+  /** What a person types, when it is a terminal. */
+  readonly answers?: readonly string[];
   readonly color?: boolean;
   readonly signal?: AbortSignal;
   readonly now?: number;
@@ -184,6 +186,7 @@ export interface RunOptions {
 /** Runs the CLI in this process. */
 export async function cocos(argv: readonly string[], options: RunOptions = {}): Promise<Outcome> {
   const { env = {}, terminal = false, color = false } = options;
+  const answers = [...options.answers ?? []];
   const texts = { out: "", err: "" };
   const sink = (name: "out" | "err"): Sink => ({
     isTerminal: terminal,
@@ -197,7 +200,14 @@ export async function cocos(argv: readonly string[], options: RunOptions = {}): 
     signal: options.signal ?? new AbortController().signal,
     ...(options.now === undefined ? {} : { now: () => options.now as number }),
     terminal: (json) =>
-      new Terminal({ out: sink("out"), err: sink("err"), json, color, columns: 60 }),
+      new Terminal({
+        out: sink("out"),
+        err: sink("err"),
+        input: { isTerminal: terminal, line: () => Promise.resolve(answers.shift()) },
+        json,
+        color,
+        columns: 60,
+      }),
   });
   return { exit, ...texts };
 }

@@ -1,66 +1,135 @@
-// `cocos algo`: signs as algorithm provider and streams requirements, then the program.
+// `cocos algo`: streams requirements, then the program, as the algorithm provider. In the strict mode
+// what runs is what the manifest says; the command line may only repeat it.
 import { CocosError } from "../base/mod.ts";
+import { AgentService, ALGORITHM_ITEM, CHUNK_BYTES, type Methods, ROLES } from "../proto/mod.ts";
+import type { AgreedAlgorithm } from "./agreement.ts";
 import type { Context } from "./context.ts";
-import { credentialsOf, loadProto, readKey, withPeer } from "./peer.ts";
-import type { Invocation } from "./program.ts";
+import { refuseForeign, refuseOther, refuseUnequal } from "./match.ts";
+import { credentialsOf, readKey, withPeer } from "./peer.ts";
+import type { Parsed } from "./program.ts";
+import { withAgent } from "./strict.ts";
 import { filePayload, inChunks, type Payload, wheelhousePayload } from "./upload.ts";
 
-type Algo = Invocation & { command: "algo" };
+type Algo = Parsed & { command: "algo" };
 
 /** Arguments travel as headers: what fits a header list together with the signature. */
 const MAX_ARGUMENTS = 8 * 1024;
 
 /** Uploads the algorithm of an invocation. */
 export async function algo(invocation: Algo, context: Context): Promise<void> {
-  const { file, type, pythonRuntime, args } = invocation;
-  checkOptions(invocation);
-  const { CHUNK_BYTES, ROLES } = await loadProto();
+  const { compat } = invocation.globals;
+  const { type = "bin", pythonRuntime = "python3", args } = invocation;
+  if (compat) checkHeaders({ ...invocation, type, pythonRuntime });
   const key = await readKey(invocation.key);
-  const program = await filePayload(file);
+  const program = await filePayload(invocation.file);
   const requirements = await requirementsOf(invocation);
-  const total = program.size + (requirements?.size ?? 0);
-  const { terminal, signal } = context;
-
-  await withPeer("agent", ({ AgentService }) => AgentService, context, async ({ client }) => {
-    terminal.say(`Uploading algorithm file: ${file}`);
-    const progress = terminal.progress("Uploading algorithm", "🚀", total);
-    async function* requests() {
-      if (requirements !== undefined) {
-        for await (const chunk of inChunks(requirements.chunks, CHUNK_BYTES)) {
-          yield { requirements: chunk };
-          progress.add(chunk.length);
-        }
-      }
-      for await (const chunk of inChunks(program.chunks, CHUNK_BYTES)) {
-        yield { algorithm: chunk };
-        progress.add(chunk.length);
-      }
-    }
-    try {
-      await client.algo(requests(), {
-        metadata: {
-          ...await credentialsOf(ROLES.algorithm, key),
-          algo_type: type,
-          algo_args: args,
-          python_runtime: pythonRuntime,
-        },
-        signal,
-      });
-    } finally {
-      progress.done();
-    }
-    terminal.success("Successfully uploaded algorithm!", { after: "✔" });
-    terminal.result({
-      uploaded: file,
-      type,
-      bytes: program.size,
-      ...(requirements === undefined ? {} : { requirements_bytes: requirements.size }),
+  const upload: Upload = { file: invocation.file, program, requirements };
+  if (compat) {
+    return await withPeer("agent", () => AgentService, context, async ({ client }) => {
+      const metadata = {
+        ...await credentialsOf(ROLES.algorithm, key),
+        algo_type: type,
+        algo_args: args,
+        python_runtime: pythonRuntime,
+      };
+      await send(upload, client, metadata, { type }, context);
     });
+  }
+  await withAgent(invocation, key, context, async ({ agent, agreement, facts, sign }) => {
+    const { algorithm } = agreement.terms;
+    refuseForeign("the algorithm", algorithm, key);
+    refuseOtherRun(invocation, algorithm);
+    await refuseOther("the algorithm", algorithm, program);
+    await refuseOtherRequirements(algorithm, requirements);
+    const metadata = await sign(AgentService.method.algo, {
+      item: ALGORITHM_ITEM,
+      payload: algorithm.hash,
+      size: algorithm.size,
+    });
+    await send(upload, agent, metadata, { type: algorithm.type, ...facts }, context);
   });
 }
 
+/** What is sent. */
+interface Upload {
+  readonly file: string;
+  readonly program: Payload;
+  readonly requirements: Payload | undefined;
+}
+
+async function send(
+  { file, program, requirements }: Upload,
+  client: Methods<typeof AgentService>,
+  metadata: Record<string, string | readonly string[]>,
+  facts: Record<string, string>,
+  { terminal, signal }: Context,
+): Promise<void> {
+  terminal.say(`Uploading algorithm file: ${file}`);
+  const total = program.size + (requirements?.size ?? 0);
+  const progress = terminal.progress("Uploading algorithm", "🚀", total);
+  async function* requests() {
+    if (requirements !== undefined) {
+      for await (const chunk of inChunks(requirements.chunks, CHUNK_BYTES)) {
+        yield { requirements: chunk };
+        progress.add(chunk.length);
+      }
+    }
+    for await (const chunk of inChunks(program.chunks, CHUNK_BYTES)) {
+      yield { algorithm: chunk };
+      progress.add(chunk.length);
+    }
+  }
+  try {
+    await client.algo(requests(), { metadata, signal });
+  } finally {
+    progress.done();
+  }
+  terminal.success("Successfully uploaded algorithm!", { after: "✔" });
+  terminal.result({
+    uploaded: file,
+    ...facts,
+    bytes: program.size,
+    ...(requirements === undefined ? {} : { requirements_bytes: requirements.size }),
+  });
+}
+
+/** What the command line repeats of the manifest must be the same. */
+function refuseOtherRun(
+  { type, pythonRuntime, args }: Algo,
+  algorithm: AgreedAlgorithm,
+): void {
+  refuseUnequal("-a", type, algorithm.type);
+  refuseUnequal("--python-runtime", pythonRuntime, algorithm.runtime || "python3");
+  refuseUnequal("--args", args.length === 0 ? undefined : args, algorithm.args);
+}
+
+async function refuseOtherRequirements(
+  { requirementsHash }: AgreedAlgorithm,
+  requirements: Payload | undefined,
+): Promise<void> {
+  const found = requirements === undefined ? "" : (await requirements.digest()).toHex();
+  if (found === requirementsHash) return;
+  const hint = "Nothing was sent. Requirements are given with -r or --wheelhouse.";
+  if (found === "" || requirementsHash === "") {
+    throw new CocosError(
+      "untrusted",
+      found === ""
+        ? "the manifest has requirements, and none are given"
+        : "requirements are given, and the manifest has none",
+      { hint },
+    );
+  }
+  throw new CocosError(
+    "digest-mismatch",
+    `the requirements have the digest ${found}, in the manifest they have ${requirementsHash}`,
+    { hint },
+  );
+}
+
 /** Refuses what the agent could only refuse after the upload. */
-function checkOptions({ type, requirements, wheelhouse, args, pythonRuntime }: Algo): void {
+function checkHeaders(
+  { type, requirements, wheelhouse, args, pythonRuntime = "" }: Algo,
+): void {
   const usage = (message: string) => new CocosError("invalid-argument", message);
   if (type !== "python" && (requirements ?? wheelhouse) !== undefined) {
     throw usage(`Cannot send requirements with a ${type} algorithm: they are Python's (-a python)`);

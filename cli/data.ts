@@ -1,18 +1,23 @@
-// `cocos data`: signs as data provider and streams a file, or a directory as its archive.
+// `cocos data`: streams a file, or a directory as its archive, as a data provider. In the strict mode
+// it is one of the manifest's datasets: that name, that content, this key.
 import { CocosError } from "../base/mod.ts";
+import { AgentService, CHUNK_BYTES, datasetItem, type Methods, ROLES } from "../proto/mod.ts";
+import type { AgreedDataset, Terms } from "./agreement.ts";
 import type { Context } from "./context.ts";
-import { credentialsOf, loadProto, readKey, withPeer } from "./peer.ts";
-import type { Invocation } from "./program.ts";
-import { baseName, directoryPayload, filePayload, inChunks, look } from "./upload.ts";
+import { publicText, refuseForeign, refuseOther, refuseUnequalFlag } from "./match.ts";
+import { credentialsOf, readKey, withPeer } from "./peer.ts";
+import type { Parsed } from "./program.ts";
+import { withAgent } from "./strict.ts";
+import { printable } from "./terminal.ts";
+import { baseName, directoryPayload, filePayload, inChunks, look, type Payload } from "./upload.ts";
+
+type Data = Parsed & { command: "data" };
 
 /** Uploads the dataset of an invocation. */
-export async function data(
-  { path, key: keyPath, decompress }: Invocation & { command: "data" },
-  context: Context,
-): Promise<void> {
-  const { terminal, signal } = context;
-  const { CHUNK_BYTES, ROLES } = await loadProto();
-  const key = await readKey(keyPath);
+export async function data(invocation: Data, context: Context): Promise<void> {
+  const { path, decompress } = invocation;
+  const { terminal } = context;
+  const key = await readKey(invocation.key);
   const filename = baseName(path);
   if (filename === "" || filename === "." || filename === "..") {
     throw new CocosError(
@@ -26,25 +31,75 @@ export async function data(
   const directory = (await look(path)).isDirectory;
   if (directory) terminal.say("Detected directory, zipping dataset...");
   const payload = directory ? await directoryPayload(path) : await filePayload(path);
+  const upload: Upload = { path, filename, payload };
 
-  await withPeer("agent", ({ AgentService }) => AgentService, context, async ({ client }) => {
-    terminal.say(`Uploading dataset: ${path}`);
-    const progress = terminal.progress("Uploading data", "📦", payload.size);
-    async function* requests() {
-      for await (const dataset of inChunks(payload.chunks, CHUNK_BYTES)) {
-        yield { dataset, filename };
-        progress.add(dataset.length);
-      }
-    }
-    try {
-      await client.data(requests(), {
-        metadata: { ...await credentialsOf(ROLES.data, key), decompress: String(decompress) },
-        signal,
-      });
-    } finally {
-      progress.done();
-    }
-    terminal.success("Successfully uploaded dataset!", { after: "✔" });
-    terminal.result({ uploaded: path, filename, bytes: payload.size });
+  if (invocation.globals.compat) {
+    return await withPeer("agent", () => AgentService, context, async ({ client }) => {
+      const metadata = {
+        ...await credentialsOf(ROLES.data, key),
+        decompress: String(decompress),
+      };
+      await send(upload, client, metadata, {}, context);
+    });
+  }
+  await withAgent(invocation, key, context, async ({ agent, agreement, facts, sign }) => {
+    const dataset = datasetOf(agreement.terms, filename, publicText(key));
+    refuseForeign(`the dataset ${filename}`, dataset, key);
+    if (decompress) refuseUnequalFlag("--decompress", dataset.decompress);
+    await refuseOther(`the dataset ${filename}`, dataset, payload);
+    const metadata = await sign(AgentService.method.data, {
+      item: datasetItem({ filename, index: agreement.terms.datasets.indexOf(dataset) }),
+      payload: dataset.hash,
+      size: dataset.size,
+    });
+    await send(upload, agent, metadata, facts, context);
   });
+}
+
+/** What is sent. */
+interface Upload {
+  readonly path: string;
+  readonly filename: string;
+  readonly payload: Payload;
+}
+
+async function send(
+  { path, filename, payload }: Upload,
+  client: Methods<typeof AgentService>,
+  metadata: Record<string, string>,
+  facts: Readonly<Record<string, string>>,
+  { terminal, signal }: Context,
+): Promise<void> {
+  terminal.say(`Uploading dataset: ${path}`);
+  const progress = terminal.progress("Uploading data", "📦", payload.size);
+  async function* requests() {
+    for await (const dataset of inChunks(payload.chunks, CHUNK_BYTES)) {
+      yield { dataset, filename };
+      progress.add(dataset.length);
+    }
+  }
+  try {
+    await client.data(requests(), { metadata, signal });
+  } finally {
+    progress.done();
+  }
+  terminal.success("Successfully uploaded dataset!", { after: "✔" });
+  terminal.result({ uploaded: path, filename, bytes: payload.size, ...facts });
+}
+
+/** The dataset of this name. */
+function datasetOf({ datasets }: Terms, filename: string, mine: string): AgreedDataset {
+  const found = datasets.find((each) => each.filename === filename);
+  if (found !== undefined) return found;
+  const own = datasets.filter(({ userKey }) => userKey === mine)
+    .map((each) => printable(JSON.stringify(each.filename), 300));
+  throw new CocosError(
+    "name-mismatch",
+    `the manifest has no dataset ${JSON.stringify(filename)}`,
+    {
+      hint: own.length === 0
+        ? "Nothing was sent. None of its datasets belongs to this key."
+        : `Nothing was sent. This key's are ${own.join(", ")}.`,
+    },
+  );
 }

@@ -36,11 +36,11 @@ Deno.test("cocos usage mistakes end with code 2 and say where the help is", asyn
   const cases: [string[], RegExp][] = [
     [["nonsense"], /unknown command 'nonsense'/],
     [["algo"], /missing required argument 'file'/],
-    [["algo", "a"], /missing required argument 'private-key'/],
-    [["algo", "a", "k", "extra"], /too many arguments/],
-    [["algo", "a", "k", "-a", "exe"], /Allowed choices are bin, python, wasm, docker/],
-    [["algo", "a,b", "k"], /must be a path without comma/],
-    [["algo", "a", "k", "--nope"], /unknown option '--nope'/],
+    [["--compat", "algo", "a"], /missing required argument 'private-key'/],
+    [["--compat", "algo", "a", "k", "extra"], /too many arguments/],
+    [["--compat", "algo", "a", "k", "-a", "exe"], /Allowed choices are bin, python, wasm, docker/],
+    [["--compat", "algo", "a,b", "k"], /must be a path without comma/],
+    [["--compat", "algo", "a", "k", "--nope"], /unknown option '--nope'/],
     [["keys", "-k", "dsa"], /Allowed choices are rsa, ecdsa, ed25519/],
     [["create-vm"], /required option '--server-url <host:port>' not specified/],
     [["create-vm", "--server-url", "http://a:1"], /must be host:port without scheme/],
@@ -64,26 +64,46 @@ Deno.test("cocos refuses before it connects what could only fail later", async (
     await Deno.writeTextFile(`${dir}/public.pem`, pair.publicPem);
     const f = `${dir}/text`;
     const cases: [string[], Exit, RegExp][] = [
-      [["algo", `${dir}/none`, key], Exit.NOT_FOUND, /Cannot read ".*none": no such file/],
-      [["algo", `${dir}/folder`, key], Exit.USAGE, /is not a regular file/],
-      [["algo", `${dir}/empty`, key], Exit.USAGE, /is empty/],
-      [["algo", f, `${dir}/none`], Exit.NOT_FOUND, /private key .*\nhint: `cocos keys`/],
-      [["algo", f, f], Exit.FAILURE, /Cannot use the private key/],
-      [["algo", f, `${dir}/public.pem`], Exit.FAILURE, /This is a public key; give the private/],
-      [["algo", f, key, "-r", f], Exit.USAGE, /requirements with a bin algorithm/],
-      [["algo", f, key, "--args", "ü"], Exit.USAGE, /printable ASCII/],
-      [["algo", f, key, "--args", "x".repeat(9000)], Exit.USAGE, /9000 characters/],
       [
-        ["algo", f, key, "-a", "python", "--wheelhouse", `${dir}/folder`],
+        ["--compat", "algo", `${dir}/none`, key],
+        Exit.NOT_FOUND,
+        /Cannot read ".*none": no such file/,
+      ],
+      [["--compat", "algo", `${dir}/folder`, key], Exit.USAGE, /is not a regular file/],
+      [["--compat", "algo", `${dir}/empty`, key], Exit.USAGE, /is empty/],
+      [
+        ["--compat", "algo", f, `${dir}/none`],
+        Exit.NOT_FOUND,
+        /private key .*\nhint: `cocos keys`/,
+      ],
+      [["--compat", "algo", f, f], Exit.FAILURE, /Cannot use the private key/],
+      [
+        ["--compat", "algo", f, `${dir}/public.pem`],
+        Exit.FAILURE,
+        /This is a public key; give the private/,
+      ],
+      [["--compat", "algo", f, key, "-r", f], Exit.USAGE, /requirements with a bin algorithm/],
+      [["--compat", "algo", f, key, "--args", "ü"], Exit.USAGE, /printable ASCII/],
+      [["--compat", "algo", f, key, "--args", "x".repeat(9000)], Exit.USAGE, /9000 characters/],
+      [
+        ["--compat", "algo", f, key, "-a", "python", "--wheelhouse", `${dir}/folder`],
         Exit.USAGE,
         /has no \*\.whl file/,
       ],
-      [["data", `${dir}/none`, key], Exit.NOT_FOUND, /no such file/],
-      [["data", "/", key], Exit.USAGE, /its last part is the dataset's name/],
-      [["data", "..", key], Exit.USAGE, /its last part is the dataset's name/],
-      [["result", key, `${dir}/text`], Exit.FAILURE, /exists\nhint: .*--force/],
-      [["result", key, `${dir}/folder`, "--force"], Exit.FAILURE, /a directory of that name/],
-      [["result", key, "-x", `${dir}/folder`], Exit.FAILURE, /a directory of that name/],
+      [["--compat", "data", `${dir}/none`, key], Exit.NOT_FOUND, /no such file/],
+      [["--compat", "data", "/", key], Exit.USAGE, /its last part is the dataset's name/],
+      [["--compat", "data", "..", key], Exit.USAGE, /its last part is the dataset's name/],
+      [["--compat", "result", key, `${dir}/text`], Exit.FAILURE, /exists\nhint: .*--force/],
+      [
+        ["--compat", "result", key, `${dir}/folder`, "--force"],
+        Exit.FAILURE,
+        /a directory of that name/,
+      ],
+      [
+        ["--compat", "result", key, "-x", `${dir}/folder`],
+        Exit.FAILURE,
+        /a directory of that name/,
+      ],
       [
         ["create-vm", "--server-url", "a:1", "--client-key", f],
         Exit.USAGE,
@@ -112,7 +132,7 @@ Deno.test("cocos refuses before it connects what could only fail later", async (
 
 Deno.test("cocos names every wrong variable", async () => {
   await withKey(async (_dir, key) => {
-    const { exit, err } = await cocos(["result", key], {
+    const { exit, err } = await cocos(["--compat", "result", key], {
       env: {
         AGENT_GRPC_URL: "http://x",
         AGENT_GRPC_TIMEOUT: "soon",
@@ -124,9 +144,11 @@ Deno.test("cocos names every wrong variable", async () => {
     for (const name of ["URL", "TIMEOUT", "CLIENT_CERT", "ATTESTED_TLS"]) {
       assert.match(err, new RegExp(`AGENT_GRPC_${name}: `));
     }
-    const half = await cocos(["result", key], { env: { AGENT_GRPC_CLIENT_KEY: "k" } });
+    const half = await cocos(["--compat", "result", key], { env: { AGENT_GRPC_CLIENT_KEY: "k" } });
     assert.match(half.err, /set both AGENT_GRPC_CLIENT_CERT and AGENT_GRPC_CLIENT_KEY/);
-    const files = await cocos(["result", key], { env: { AGENT_GRPC_SERVER_CA_CERTS: "/none" } });
+    const files = await cocos(["--compat", "result", key], {
+      env: { AGENT_GRPC_SERVER_CA_CERTS: "/none" },
+    });
     assert.match(files.err, /Cannot read the file of AGENT_GRPC_SERVER_CA_CERTS/);
     assert.deepEqual([half.exit, files.exit], [Exit.USAGE, Exit.USAGE]);
   });
@@ -135,7 +157,7 @@ Deno.test("cocos names every wrong variable", async () => {
 Deno.test("A-17 cocos never drops attested TLS in silence: it refuses, and sends nothing", async () => {
   await withKey(async (_dir, key) => {
     await using agent = await fakeAgent();
-    const { exit, err } = await cocos(["algo", key, key], {
+    const { exit, err } = await cocos(["--compat", "algo", key, key], {
       env: { AGENT_GRPC_URL: agent.url, AGENT_GRPC_ATTESTED_TLS: "true" },
     });
     assert.equal(exit, Exit.FAILURE);
@@ -147,7 +169,9 @@ Deno.test("A-17 cocos never drops attested TLS in silence: it refuses, and sends
 Deno.test("cocos says which address did not answer", async () => {
   await withKey(async (_dir, key) => {
     const url = `127.0.0.1:${closedPort()}`;
-    const agent = await cocos(["result", key, "/none/r.zip"], { env: { AGENT_GRPC_URL: url } });
+    const agent = await cocos(["--compat", "result", key, "/none/r.zip"], {
+      env: { AGENT_GRPC_URL: url },
+    });
     assert.equal(
       agent.err,
       "Error retrieving computation result: agent service is unavailable\n" +
@@ -200,9 +224,9 @@ Deno.test("cocos gives each refusal of a peer its exit code and a hint", async (
       const env = { AGENT_GRPC_URL: agent.url };
       for (
         const [argv, prefix] of [
-          [["algo", key, key], "Failed to upload algorithm due to error: "],
-          [["data", key, key], "Failed to upload dataset due to error: "],
-          [["result", key, `${dir}/r.zip`], "Error retrieving computation result: "],
+          [["--compat", "algo", key, key], "Failed to upload algorithm due to error: "],
+          [["--compat", "data", key, key], "Failed to upload dataset due to error: "],
+          [["--compat", "result", key, `${dir}/r.zip`], "Error retrieving computation result: "],
         ] as const
       ) {
         const { exit, err } = await cocos(argv, { env });
@@ -237,8 +261,11 @@ Deno.test("cocos shows the causes of an error with --verbose only", async () => 
       error: goError("computation results are not yet ready"),
     });
     const env = { AGENT_GRPC_URL: agent.url };
-    assert.doesNotMatch((await cocos(["result", key], { env })).err, /cause:/);
-    assert.match((await cocos(["-v", "result", key], { env })).err, /\ncause: CocosError: comp/);
+    assert.doesNotMatch((await cocos(["--compat", "result", key], { env })).err, /cause:/);
+    assert.match(
+      (await cocos(["--compat", "-v", "result", key], { env })).err,
+      /\ncause: CocosError: comp/,
+    );
   });
 });
 
@@ -247,7 +274,7 @@ Deno.test("cocos --json tells an error as an object", async () => {
     await using agent = await fakeAgent({
       error: goError("computation results are not yet ready"),
     });
-    const { exit, out, err } = await cocos(["result", key, "--json"], {
+    const { exit, out, err } = await cocos(["--compat", "result", key, "--json"], {
       env: { AGENT_GRPC_URL: agent.url },
     });
     assert.deepEqual([exit, err], [Exit.WRONG_STATE, ""]);
@@ -260,7 +287,7 @@ Deno.test("cocos --json tells an error as an object", async () => {
           "Ask again when the computation has run; the computation server's log shows its state.",
       },
     });
-    const usage = await cocos(["algo", "--json"]);
+    const usage = await cocos(["--compat", "algo", "--json"]);
     assert.equal(JSON.parse(usage.out).error.code, "invalid-argument");
     assert.deepEqual([usage.exit, usage.err], [Exit.USAGE, ""]);
   });
@@ -270,7 +297,9 @@ Deno.test("O-8 cocos shows a peer's text without its control characters", async 
   await withKey(async (_dir, key) => {
     const error = goError("bad\x1b[2J\n\u202etxt\x9b1m");
     await using agent = await fakeAgent({ error });
-    const { err } = await cocos(["result", key], { env: { AGENT_GRPC_URL: agent.url } });
+    const { err } = await cocos(["--compat", "result", key], {
+      env: { AGENT_GRPC_URL: agent.url },
+    });
     // deno-lint-ignore no-control-regex
     assert.doesNotMatch(err.replaceAll("\n", ""), /[\x00-\x1f\x7f-\x9f\u202e]/);
     assert.match(err, /bad\\u001b\[2J\\u000a/);
@@ -307,7 +336,7 @@ for (const [what, script, message] of RESULTS) {
       await withKey(async (dir, key) => {
         await using agent = await fakeAgent({ result: [sound], ...script });
         const extract = more.length === 0 ? [] : ["--extract", `${dir}/out`];
-        const { exit, err } = await cocos(["result", key, `${dir}/r.zip`, ...extract], {
+        const { exit, err } = await cocos(["--compat", "result", key, `${dir}/r.zip`, ...extract], {
           env: { AGENT_GRPC_URL: agent.url },
         });
         assert.equal(exit, Exit.FAILURE, err);
@@ -325,15 +354,18 @@ Deno.test("O-8 cocos result neither follows nor silently replaces what has the n
     await Deno.writeTextFile(`${dir}/victim`, "precious");
     for (const target of ["victim", "nowhere"]) {
       await Deno.symlink(target, `${dir}/r.zip`);
-      assert.equal((await cocos(["result", key, `${dir}/r.zip`], { env })).exit, Exit.FAILURE);
+      assert.equal(
+        (await cocos(["--compat", "result", key, `${dir}/r.zip`], { env })).exit,
+        Exit.FAILURE,
+      );
       assert.ok((await Deno.lstat(`${dir}/r.zip`)).isSymlink);
-      const forced = await cocos(["result", key, `${dir}/r.zip`, "--force"], { env });
+      const forced = await cocos(["--compat", "result", key, `${dir}/r.zip`, "--force"], { env });
       assert.equal(forced.exit, Exit.OK, forced.err);
       assert.ok((await Deno.lstat(`${dir}/r.zip`)).isFile);
       await Deno.remove(`${dir}/r.zip`);
     }
     await Deno.symlink("victim", `${dir}/r.zip.part`);
-    const part = await cocos(["result", key, `${dir}/r.zip`], { env });
+    const part = await cocos(["--compat", "result", key, `${dir}/r.zip`], { env });
     assert.match(part.err, /another run writes it, or an earlier one was cut off/);
     assert.equal(await Deno.readTextFile(`${dir}/victim`), "precious");
     assert.deepEqual(await left(dir), ["private.pem", "r.zip.part", "victim"]);
@@ -352,7 +384,7 @@ Deno.test("cocos result that is interrupted ends with 130 and keeps nothing", as
         await gone.promise;
       },
     });
-    const { exit, err } = await cocos(["result", key, `${dir}/r.zip`], {
+    const { exit, err } = await cocos(["--compat", "result", key, `${dir}/r.zip`], {
       env: { AGENT_GRPC_URL: agent.url },
       signal: interrupt.signal,
     });

@@ -1,9 +1,11 @@
 // The command line of `cocos` as data: argv in, one typed invocation out. It opens nothing and
 // runs nothing, so the launcher can ask what a command will need before it is given any right.
-import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import { CocosError, messageOf, parseDuration, parseEndpoint } from "../base/mod.ts";
+import { Argument, Command, CommanderError, Option } from "commander";
+import { CocosError, parseDuration, parseEndpoint } from "../base/mod.ts";
+import { checked, given, path } from "./arguments.ts";
 import { addAttestCommands } from "./attest/commands.ts";
 import type { AttestInvocation } from "./attest/invocation.ts";
+import { addManifestCommands, type ManifestInvocation, type Trust, trusting } from "./trust.ts";
 import info from "./deno.json" with { type: "json" };
 
 /** Kinds of key pair `keys` makes. */
@@ -38,30 +40,32 @@ export type Invocation =
     readonly directory: string;
     readonly force: boolean;
   }
-  | {
+  | (Trust & {
     readonly command: "algo";
     readonly file: string;
     readonly key: string;
-    readonly type: typeof ALGORITHM_TYPES[number];
-    readonly pythonRuntime: string;
+    /** This and the next: absent, the manifest's, and in compat the seed's defaults. */
+    readonly type?: typeof ALGORITHM_TYPES[number];
+    readonly pythonRuntime?: string;
     readonly requirements?: string;
     readonly wheelhouse?: string;
     readonly args: readonly string[];
-  }
-  | {
+  })
+  | (Trust & {
     readonly command: "data";
     readonly path: string;
     readonly key: string;
     readonly decompress: boolean;
-  }
-  | {
+  })
+  | (Trust & {
     readonly command: "result";
     readonly key: string;
     /** Absent: the archive itself is not kept (only with `extract`). */
     readonly output?: string;
     readonly extract?: string;
     readonly force: boolean;
-  }
+  })
+  | ManifestInvocation
   | {
     readonly command: "create-vm";
     readonly serverUrl: string;
@@ -138,34 +142,6 @@ function wordsOf(program: Command, argv: readonly string[]): string | undefined 
   return known ? `${word} ${next}` : word;
 }
 
-/** Drops absent options, so that the result fits exact optional properties. */
-function given<T extends Record<string, string | undefined>>(values: T) {
-  const entries = Object.entries(values).filter(([, value]) => value !== undefined);
-  return Object.fromEntries(entries) as { [K in keyof T]?: string };
-}
-
-/** An option's parser that reports the domain's own text. */
-function checked(parse: (text: string) => unknown): (text: string) => string {
-  return (text) => {
-    try {
-      parse(text);
-      return text;
-    } catch (error) {
-      throw new InvalidArgumentError(messageOf(error));
-    }
-  };
-}
-
-/** A path option or argument: not empty, and nothing a permission list could misread. */
-const path = checked((text) => {
-  // deno-lint-ignore no-control-regex
-  if (text === "" || /[,\x00-\x1f]/.test(text)) {
-    throw new RangeError(
-      `must be a path without comma or control character, is ${JSON.stringify(text)}`,
-    );
-  }
-});
-
 const key = () => new Argument("<private-key>", "private key file (PEM)").argParser(path);
 
 /** The tree of commands; `take` gets the invocation when one has been parsed. */
@@ -221,20 +197,22 @@ export function build(take: (invocation: Invocation) => void): Command {
     .argument("<cvm-id>", "id that create-vm printed")
     .action((id) => take({ command: "remove-vm", id }));
 
-  program.command("algo")
+  trusting(program.command("algo"))
     .description("upload the algorithm to the agent (AGENT_GRPC_URL)")
     .addArgument(new Argument("<file>", "algorithm file").argParser(path))
     .addArgument(key())
     .addOption(
-      new Option("-a, --algorithm <type>", "kind of algorithm").choices(ALGORITHM_TYPES)
-        .default("bin"),
+      new Option(
+        "-a, --algorithm <type>",
+        "kind of algorithm; the manifest's, with --compat bin",
+      ).choices(ALGORITHM_TYPES),
     )
-    .option("--python-runtime <program>", "Python to run it with", "python3")
+    .option("--python-runtime <program>", "Python to run it with, as the manifest has it")
     .option("-r, --requirements <file>", "requirements.txt, or a zip of it with wheels", path)
     .option("--wheelhouse <directory>", "directory with requirements.txt and *.whl", path)
     .option(
       "--args <argument>",
-      "argument of the algorithm; repeat for more",
+      "argument of the algorithm, as the manifest has it; repeat for more",
       (text: string, before: string[]) => [...before, text],
       [] as string[],
     )
@@ -243,23 +221,28 @@ export function build(take: (invocation: Invocation) => void): Command {
         command: "algo",
         file,
         key,
-        type: options.algorithm,
-        pythonRuntime: options.pythonRuntime,
-        ...given({ requirements: options.requirements, wheelhouse: options.wheelhouse }),
+        ...(options.algorithm === undefined ? {} : { type: options.algorithm }),
+        ...given({
+          pythonRuntime: options.pythonRuntime,
+          requirements: options.requirements,
+          wheelhouse: options.wheelhouse,
+          manifest: options.manifest,
+          pin: options.pin,
+        }),
         args: options.args,
       })
     );
 
-  program.command("data")
+  trusting(program.command("data"))
     .description("upload a dataset, a file or a directory, to the agent")
     .addArgument(new Argument("<path>", "file or directory").argParser(path))
     .addArgument(key())
-    .option("-d, --decompress", "let the agent unpack the archive")
-    .action((path, key, { decompress = false }) =>
-      take({ command: "data", path, key, decompress })
+    .option("-d, --decompress", "let the agent unpack the archive, as the manifest has it")
+    .action((path, key, { decompress = false, manifest, pin }) =>
+      take({ command: "data", path, key, decompress, ...given({ manifest, pin }) })
     );
 
-  program.command("result")
+  trusting(program.command("result"))
     .description("fetch the result of the computation")
     .addArgument(key())
     .addArgument(
@@ -267,17 +250,21 @@ export function build(take: (invocation: Invocation) => void): Command {
     )
     .option("-x, --extract <directory>", "unpack into a new directory", path)
     .option("-f, --force", "replace an existing output")
-    .action((key, output, { extract, force = false }) =>
+    .action((key, output, { extract, force = false, manifest, pin }) =>
       take({
         command: "result",
         key,
         ...given({
           output: output ?? (extract === undefined ? "results.zip" : undefined),
           extract,
+          manifest,
+          pin,
         }),
         force,
       })
     );
+
+  addManifestCommands(program, take);
 
   program.command("checksum")
     .description("print the SHA3-256 of a file, a directory or a manifest")

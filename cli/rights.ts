@@ -4,11 +4,13 @@
 import { CocosError, type Endpoint, formatEndpoint, type Source } from "../base/mod.ts";
 import { isAttest } from "./attest/invocation.ts";
 import { needsOf } from "./attest/needs.ts";
+import { approvalsFolder } from "./approvals.ts";
 import { partOf } from "./draft.ts";
 import { keyPaths } from "./keys.ts";
 import { parse, type Parsed } from "./program.ts";
 import { archivePath } from "./result.ts";
 import { filesOf, type PeerSettings, readSettings } from "./settings.ts";
+import type { Trust } from "./trust.ts";
 
 /** Addresses of a host name. */
 export type Resolve = (host: string) => readonly string[];
@@ -31,6 +33,14 @@ export function rights(parsed: Parsed, env: Source, resolve: Resolve): string[] 
     if (needs.agent) peer = readSettings("agent", env);
     return flagsOf(read, write, net, peer, resolve);
   }
+  // What is approved and pinned; without HOME nothing is kept.
+  const approvals = approvalsFolder(env);
+  const trusted = (given: Trust) => {
+    peer = readSettings("agent", env);
+    if (parsed.globals.compat) return;
+    if (given.manifest !== undefined) read.push(given.manifest);
+    if (approvals !== undefined) write.push(approvals);
+  };
   switch (parsed.command) {
     case "keys": {
       const { private: secret, public: shared } = keyPaths(parsed.directory);
@@ -38,16 +48,16 @@ export function rights(parsed: Parsed, env: Source, resolve: Resolve): string[] 
       break;
     }
     case "algo":
-      peer = readSettings("agent", env);
+      trusted(parsed);
       read.push(parsed.file, parsed.key);
       read.push(...[parsed.requirements, parsed.wheelhouse].filter((path) => path !== undefined));
       break;
     case "data":
-      peer = readSettings("agent", env);
+      trusted(parsed);
       read.push(parsed.path, parsed.key);
       break;
     case "result": {
-      peer = readSettings("agent", env);
+      trusted(parsed);
       const path = archivePath(parsed);
       read.push(parsed.key, path);
       // Without an output the archive is a draft that never gets its name.
@@ -58,6 +68,13 @@ export function rights(parsed: Parsed, env: Source, resolve: Resolve): string[] 
       }
       break;
     }
+    case "manifest show":
+    case "manifest digest":
+    case "manifest approve":
+      if (parsed.command === "manifest approve" && approvals !== undefined) write.push(approvals);
+      if (parsed.file === undefined) peer = readSettings("agent", env);
+      else read.push(parsed.file);
+      break;
     case "create-vm":
       peer = readSettings("manager", env);
       read.push(

@@ -8,6 +8,7 @@ import type { Context } from "./context.ts";
 import { parse, type Parsed, VERSION } from "./program.ts";
 import { type Peer, readSettings } from "./settings.ts";
 import { printable, type Terminal } from "./terminal.ts";
+import { isManifest } from "./trust.ts";
 
 /** What a run needs from its process. */
 export interface RunOptions {
@@ -28,6 +29,9 @@ const PREFIX: Partial<Record<Parsed["command"], string>> = {
   result: "Error retrieving computation result: ",
   "create-vm": "Error creating virtual machine: ",
   "remove-vm": "Error removing virtual machine: ",
+  "manifest show": "Cannot show the manifest: ",
+  "manifest digest": "Cannot show the manifest: ",
+  "manifest approve": "Cannot approve the manifest: ",
   checksum: "Error computing hash: ",
   keys: "Error generating keys: ",
 };
@@ -40,6 +44,12 @@ const PEER: Partial<Record<Parsed["command"], Peer>> = {
   "create-vm": "manager",
   "remove-vm": "manager",
 };
+
+/** Who a command talks to; nobody for one about files alone. */
+function peerOf(parsed: Parsed): Peer | undefined {
+  if (isAttest(parsed)) return talksToAgent(parsed) ? "agent" : undefined;
+  return isManifest(parsed) && parsed.file === undefined ? "agent" : PEER[parsed.command];
+}
 
 /** Runs one command; never throws. */
 export async function run(options: RunOptions): Promise<Exit> {
@@ -90,7 +100,7 @@ function interrupted(): CocosError {
 async function dispatch(parsed: Parsed, context: Context): Promise<Exit | void> {
   const { terminal } = context;
   // Wrong variables come first: the rights of everything else follow from them.
-  const peer = isAttest(parsed) && talksToAgent(parsed) ? "agent" : PEER[parsed.command];
+  const peer = peerOf(parsed);
   if (peer !== undefined) readSettings(peer, context.env);
   if (isAttest(parsed)) return await attest(parsed, context, parsed.globals.compat);
   switch (parsed.command) {
@@ -114,6 +124,10 @@ async function dispatch(parsed: Parsed, context: Context): Promise<Exit | void> 
       return await (await import("./data.ts")).data(parsed, context);
     case "result":
       return await (await import("./result.ts")).result(parsed, context);
+    case "manifest show":
+    case "manifest digest":
+    case "manifest approve":
+      return await (await import("./manifest_command.ts")).manifestCommand(parsed, context);
     case "create-vm":
       return await (await import("./vm.ts")).createVm(parsed, context);
     case "remove-vm":

@@ -86,6 +86,7 @@ Deno.test("cocos algo sends requirements before the program, in chunks of 1 MiB"
     await Deno.writeFile(`${dir}/lin_reg.py`, large);
     await Deno.writeTextFile(`${dir}/requirements.txt`, "pandas==2.2.3\n");
     const { exit, out, err } = await cocos([
+      "--compat",
       "algo",
       `${dir}/lin_reg.py`,
       key,
@@ -155,7 +156,7 @@ Deno.test("cocos algo sends each argument as a header of its own", async () => {
     const { port } = server.address() as AddressInfo;
     try {
       const { exit, err } = await cocos(
-        ["algo", key, key, "--args", "--epochs", "--args", "3, 4"],
+        ["--compat", "algo", key, key, "--args", "--epochs", "--args", "3, 4"],
         {
           env: { AGENT_GRPC_URL: `127.0.0.1:${port}` },
         },
@@ -173,7 +174,7 @@ Deno.test("cocos algo always sends type and runtime, for the Go agent needs them
   await withKey(async (dir, key) => {
     await using agent = await fakeAgent();
     await Deno.writeTextFile(`${dir}/addition`, "#!/bin/sh\n");
-    const { exit } = await cocos(["algo", `${dir}/addition`, key], {
+    const { exit } = await cocos(["--compat", "algo", `${dir}/addition`, key], {
       env: { AGENT_GRPC_URL: agent.url },
     });
     assert.equal(exit, Exit.OK);
@@ -195,7 +196,7 @@ Deno.test("cocos algo --wheelhouse sends requirements.txt and the wheels as one 
     }
     await Deno.writeTextFile(`${dir}/algo.py`, "print(1)\n");
     const { exit } = await cocos(
-      ["algo", `${dir}/algo.py`, key, "-a", "python", "--wheelhouse", `${dir}/wheels`],
+      ["--compat", "algo", `${dir}/algo.py`, key, "-a", "python", "--wheelhouse", `${dir}/wheels`],
       { env: { AGENT_GRPC_URL: agent.url } },
     );
     assert.equal(exit, Exit.OK);
@@ -215,7 +216,7 @@ Deno.test("cocos data repeats the file's name on every chunk", async () => {
   await withKey(async (dir, key) => {
     await using agent = await fakeAgent();
     await Deno.writeFile(`${dir}/iris.csv`, new Uint8Array(MIB + 1));
-    const { exit, err } = await cocos(["data", `${dir}/iris.csv`, key], {
+    const { exit, err } = await cocos(["--compat", "data", `${dir}/iris.csv`, key], {
       env: { AGENT_GRPC_URL: agent.url },
     });
     assert.equal(
@@ -242,7 +243,7 @@ Deno.test("cocos data sends the archive that cocos checksum covers for a directo
     await Deno.mkdir(`${dir}/patients/sub`, { recursive: true });
     await Deno.writeTextFile(`${dir}/patients/a.txt`, "hello\n");
     await Deno.writeTextFile(`${dir}/patients/sub/b.csv`, "x,y\n1,2\n");
-    const { err } = await cocos(["data", `${dir}/patients/`, key, "-d"], {
+    const { err } = await cocos(["--compat", "data", `${dir}/patients/`, key, "-d"], {
       env: { AGENT_GRPC_URL: agent.url },
     });
     assert.match(err, /^Detected directory, zipping dataset\.\.\.$/m);
@@ -260,7 +261,7 @@ Deno.test("cocos result saves the archive, readable by its owner only", async ()
   await withKey(async (dir, key) => {
     const zip = await archive();
     await using agent = await fakeAgent({ result: [zip.subarray(0, 50), zip.subarray(50)] });
-    const { exit, out, err } = await cocos(["result", key, `${dir}/results.zip`], {
+    const { exit, out, err } = await cocos(["--compat", "result", key, `${dir}/results.zip`], {
       env: { AGENT_GRPC_URL: agent.url },
     });
     assert.equal(
@@ -282,7 +283,7 @@ Deno.test("cocos result saves the archive, readable by its owner only", async ()
 Deno.test("cocos result takes the empty archive of a run without results", async () => {
   await withKey(async (dir, key) => {
     await using agent = await fakeAgent({ result: [await archive([])] });
-    const { exit } = await cocos(["result", key, `${dir}/r.zip`], {
+    const { exit } = await cocos(["--compat", "result", key, `${dir}/r.zip`], {
       env: { AGENT_GRPC_URL: agent.url },
     });
     assert.equal(exit, Exit.OK);
@@ -293,7 +294,14 @@ Deno.test("cocos result takes the empty archive of a run without results", async
 Deno.test("cocos result --extract unpacks into a new directory and keeps no archive", async () => {
   await withKey(async (dir, key) => {
     await using agent = await fakeAgent({ result: [await archive(["a/b/c.txt", "d.txt"])] });
-    const { exit, out, err } = await cocos(["--json", "result", key, "-x", `${dir}/out/`], {
+    const { exit, out, err } = await cocos([
+      "--compat",
+      "--json",
+      "result",
+      key,
+      "-x",
+      `${dir}/out/`,
+    ], {
       env: { AGENT_GRPC_URL: agent.url },
     });
     assert.deepEqual([exit, err], [Exit.OK, ""]);
@@ -387,7 +395,7 @@ Deno.test("cocos on a terminal shows marks, a bar and colours; NO_COLOR leaves t
   );
   await withKey(async (dir, key) => {
     await using agent = await fakeAgent({ result: [await archive()] });
-    const { err } = await cocos(["result", key, `${dir}/r.zip`], {
+    const { err } = await cocos(["--compat", "result", key, `${dir}/r.zip`], {
       env: { AGENT_GRPC_URL: agent.url },
       terminal: true,
     });
@@ -418,9 +426,9 @@ Deno.test("cocos --json prints one object for every command, and nothing for peo
           private: `${dir}/k/private.pem`,
           public: `${dir}/k/public.pem`,
         }],
-        [["algo", file, key], { uploaded: file, type: "bin", bytes: 6 }],
-        [["data", file, key], { uploaded: file, filename: "f", bytes: 6 }],
-        [["result", key, `${dir}/r.zip`], {
+        [["--compat", "algo", file, key], { uploaded: file, type: "bin", bytes: 6 }],
+        [["--compat", "data", file, key], { uploaded: file, filename: "f", bytes: 6 }],
+        [["--compat", "result", key, `${dir}/r.zip`], {
           bytes: (await archive()).length,
           files: [{ name: "results.txt", size: 3 }],
           saved: `${dir}/r.zip`,
@@ -449,7 +457,7 @@ Deno.test("cocos --version, version and --help answer on stdout", async () => {
   for (const argv of [["--version"], ["-V"], ["version"]]) {
     assert.deepEqual(await cocos(argv), { exit: Exit.OK, out: "0.1.0\n", err: "" });
   }
-  for (const argv of [["--help"], [], ["algo", "--help"]]) {
+  for (const argv of [["--help"], [], ["--compat", "algo", "--help"]]) {
     const { exit, out, err } = await cocos(argv);
     assert.deepEqual([exit, err], [Exit.OK, ""]);
     assert.match(out, /^Usage: cocos /);

@@ -7,6 +7,13 @@ export interface Sink {
   readonly isTerminal: boolean;
 }
 
+/** Where a person answers. */
+export interface Input {
+  readonly isTerminal: boolean;
+  /** The next line; nothing at the end. */
+  line(): Promise<string | undefined>;
+}
+
 /** Marks shown on a terminal only. */
 export interface Marks {
   readonly before?: string;
@@ -24,6 +31,8 @@ export interface Progress {
 export interface TerminalOptions {
   readonly out: Sink;
   readonly err: Sink;
+  /** Absent: nobody answers. */
+  readonly input?: Input;
   readonly json: boolean;
   /** From NO_COLOR (no-color.org): set and not empty means no colour. */
   readonly color: boolean;
@@ -47,6 +56,19 @@ export class Terminal {
   constructor(options: TerminalOptions) {
     this.json = options.json;
     this.#options = options;
+  }
+
+  /** Whether a person reads and answers here. */
+  get interactive(): boolean {
+    const { err, input } = this.#options;
+    return !this.json && err.isTerminal && input?.isTerminal === true;
+  }
+
+  /** Asks a person; only the whole word `yes` is a yes. */
+  async ask(question: string): Promise<boolean> {
+    if (!this.interactive) return false;
+    this.#options.err.write(question);
+    return (await this.#options.input?.line())?.trim().toLowerCase() === "yes";
   }
 
   /** A line for people. */
@@ -150,8 +172,26 @@ export function processTerminal(json: boolean, noColor: string | undefined): Ter
   return new Terminal({
     out: sink(Deno.stdout),
     err,
+    input: { isTerminal: Deno.stdin.isTerminal(), line: readLine },
     json,
     color: noColor === undefined || noColor === "",
     columns,
   });
+}
+
+/** Longest answer that is read, in bytes. */
+const MAX_ANSWER = 1_024;
+
+/** One line of standard input. */
+async function readLine(): Promise<string | undefined> {
+  const buffer = new Uint8Array(MAX_ANSWER);
+  let filled = 0;
+  while (filled < buffer.length) {
+    const count = await Deno.stdin.read(buffer.subarray(filled));
+    if (count === null) break;
+    filled += count;
+    if (buffer.subarray(0, filled).includes(0x0a)) break;
+  }
+  const text = new TextDecoder().decode(buffer.subarray(0, filled));
+  return filled === 0 ? undefined : text.split("\n")[0];
 }

@@ -38,7 +38,7 @@ Deno.test("cocos says with which protection it is connected", async () => {
       ] as const
     ) {
       await using agent = await fakeAgent({}, server);
-      const { exit, err } = await cocos(["algo", `${dir}/k.pem`, `${dir}/k.pem`], {
+      const { exit, err } = await cocos(["--compat", "algo", `${dir}/k.pem`, `${dir}/k.pem`], {
         env: { ...env, AGENT_GRPC_URL: agent.url },
       });
       assert.equal(exit, Exit.OK, err);
@@ -58,7 +58,7 @@ Deno.test("A-17 cocos sends nothing to a server it can't verify, or that wants a
     ] as const;
     for (const [server, env] of cases) {
       await using agent = await fakeAgent({}, server);
-      const { exit, err } = await cocos(["algo", `${dir}/k.pem`, `${dir}/k.pem`], {
+      const { exit, err } = await cocos(["--compat", "algo", `${dir}/k.pem`, `${dir}/k.pem`], {
         env: { ...env, AGENT_GRPC_URL: agent.url, AGENT_GRPC_TIMEOUT: "5s" },
       });
       assert.equal(exit, Exit.FAILURE, err);

@@ -2,10 +2,13 @@
 // 1 MiB, made one at a time so that memory stays flat whatever the size.
 import {
   CocosError,
+  digestFile,
+  digestOf,
   listDirectory,
   listWheelhouse,
   messageOf,
   zipEntries,
+  type ZipEntry,
   zipSize,
 } from "../base/mod.ts";
 
@@ -16,6 +19,8 @@ const READ_BYTES = 1024 * 1024;
 export interface Payload {
   readonly chunks: AsyncIterable<Uint8Array>;
   readonly size: number;
+  /** SHA3-256 of the bytes; reads them once more. */
+  digest(): Promise<Uint8Array>;
 }
 
 /**
@@ -37,13 +42,12 @@ export async function filePayload(path: string): Promise<Payload> {
       `Cannot upload ${JSON.stringify(path)} as it is empty`,
     );
   }
-  return { chunks: readFile(path), size: info.size };
+  return { chunks: readFile(path), size: info.size, digest: () => digestFile(path) };
 }
 
 /** A directory's archive, the same bytes that its checksum covers. */
 export async function directoryPayload(path: string): Promise<Payload> {
-  const entries = await listDirectory(path);
-  return { chunks: zipEntries(entries), size: zipSize(entries) };
+  return archivePayload(await listDirectory(path));
 }
 
 /** A wheelhouse's archive. */
@@ -51,8 +55,15 @@ export async function wheelhousePayload(
   directory: string,
   requirements: string | undefined,
 ): Promise<Payload> {
-  const entries = await listWheelhouse(directory, requirements);
-  return { chunks: zipEntries(entries), size: zipSize(entries) };
+  return archivePayload(await listWheelhouse(directory, requirements));
+}
+
+function archivePayload(entries: readonly ZipEntry[]): Payload {
+  return {
+    chunks: zipEntries(entries),
+    size: zipSize(entries),
+    digest: () => digestOf(zipEntries(entries)),
+  };
 }
 
 /**

@@ -139,6 +139,7 @@ async function main(stage: Stage): Promise<void> {
   const agent = { ...base, AGENT_GRPC_URL: `localhost:${port}` };
   await stage.step("The parties upload what is theirs", async () => {
     await stage.run("bin/cocos", [
+      "--compat",
       "algo",
       `${tables}/logistic_regression.py`,
       "algorithm-provider/private.pem",
@@ -147,6 +148,7 @@ async function main(stage: Stage): Promise<void> {
     ], { env: agent });
     for (const hospital of ["hospital-a", "hospital-b"]) {
       await stage.run("bin/cocos", [
+        "--compat",
         "data",
         `${tables}/${hospital}.csv`,
         `${hospital}/private.pem`,
@@ -160,6 +162,7 @@ async function main(stage: Stage): Promise<void> {
 
   const model = await stage.step("The one named consumer fetches the result", async () => {
     await stage.run("bin/cocos", [
+      "--compat",
       "result",
       "research-office/private.pem",
       "results.zip",

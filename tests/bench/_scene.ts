@@ -101,7 +101,7 @@ async function ours({ house, owner, algorithm, datasets }: Work): Promise<Scene>
     startMs,
     port,
     async cli(...args) {
-      const { code, stderr } = await house.run("cocos", args, {
+      const { code, stderr } = await house.run("cocos", ["--compat", ...args], {
         AGENT_GRPC_URL: `127.0.0.1:${port}`,
       });
       if (code !== 0) throw new Error(`cocos ${args.join(" ")}: ${stderr}`);

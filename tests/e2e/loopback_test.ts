@@ -52,7 +52,7 @@ async function start(house: House, computation: Record<string, unknown>) {
   await event("ReceivingAlgorithm/InProgress");
   await server.until((line) => line.includes("agent accepted the manifest"), "accepted");
   const cocos = (...args: string[]) =>
-    house.run("cocos", args, { AGENT_GRPC_URL: `127.0.0.1:${port}` });
+    house.run("cocos", ["--compat", ...args], { AGENT_GRPC_URL: `127.0.0.1:${port}` });
   /** Runs a command that must succeed. */
   const does = async (...args: string[]) => {
     const { code, stderr } = await cocos(...args);
@@ -175,7 +175,7 @@ json.dump({"mean": sum(rows) / len(rows), "args": sys.argv[1:]}, open("results/m
   const agent = startAgent(house, managementPort, port);
   await server.until((line) => line.includes("agent accepted the manifest"), "accepted");
   const cocos = async (...args: string[]) => {
-    const { code, stderr } = await house.run("cocos", args, {
+    const { code, stderr } = await house.run("cocos", ["--compat", ...args], {
       AGENT_GRPC_URL: `127.0.0.1:${port}`,
     });
     assert.equal(code, 0, stderr);
@@ -239,7 +239,7 @@ Deno.test("e2e: stopped in the middle of a run, the agent does the next computat
     };
   };
   const cocos = async (...args: string[]) => {
-    const { code, stderr } = await house.run("cocos", args, {
+    const { code, stderr } = await house.run("cocos", ["--compat", ...args], {
       AGENT_GRPC_URL: `127.0.0.1:${port}`,
     });
     assert.equal(code, 0, stderr);

@@ -1,0 +1,205 @@
+// A strict agent on a real socket that keeps every call in order, and a manifest it holds. Only tests
+// import this file.
+import { create } from "@bufbuild/protobuf";
+import { CocosError, digestOf } from "../base/mod.ts";
+import {
+  AgentService,
+  type CallContext,
+  canonicalManifest,
+  cvms,
+  implement,
+  PartyService,
+  readPublicKey,
+  readPublicKeyPem,
+  type ReceivedRequest,
+  receiveRequest,
+  serve,
+  type SignedRequest,
+  type TlsServer,
+} from "../proto/mod.ts";
+import { type Agreement, parseAgreement } from "./agreement.ts";
+
+/** Id of every manifest here. */
+export const ID = "7d444840-9dc0-81d1-b245-5ffdce74fad2";
+
+/** A file of a manifest. */
+export interface Item {
+  readonly name: string;
+  readonly bytes: Uint8Array | string;
+}
+
+const bytesOf = ({ bytes }: Item) =>
+  typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes;
+
+async function digest(bytes: Uint8Array): Promise<Uint8Array> {
+  return await digestOf(ReadableStream.from([bytes]));
+}
+
+/** A manifest of one party that gives everything and gets the result. */
+export async function manifestOf(
+  publicPem: string,
+  algorithm: Item,
+  datasets: readonly Item[] = [],
+  change: (message: cvms.ComputationRunReq) => void = () => {},
+): Promise<Agreement> {
+  const userKey = readPublicKeyPem(publicPem);
+  const item = async (each: Item) => {
+    const bytes = bytesOf(each);
+    return { hash: await digest(bytes), userKey, size: BigInt(bytes.length) };
+  };
+  const message = create(cvms.ComputationRunReqSchema, {
+    id: ID,
+    name: "a study",
+    algorithm: { ...await item(algorithm), type: "python" },
+    datasets: await Promise.all(
+      datasets.map(async (each) => ({ ...await item(each), filename: each.name })),
+    ),
+    resultConsumers: [{ userKey }],
+    agentConfig: { port: "7002" },
+    channel: "insecure",
+  });
+  change(message);
+  return parseAgreement(canonicalManifest(message));
+}
+
+/** One call an agent got. */
+export interface Call {
+  /** `Manifest`, `Challenge`, `Algo`, … */
+  readonly method: string;
+  readonly metadata: readonly string[];
+  /** Absent when the call is not signed. */
+  readonly request?: SignedRequest;
+  /** Whether the signature is the party's. */
+  readonly signed: boolean;
+  /** Bytes of payload, after the whole call. */
+  bytes: number;
+  /** The connection it came on. */
+  readonly connection: object;
+}
+
+/** How a strict agent behaves. */
+export interface StrictScript {
+  readonly agreement: Agreement;
+  readonly publicPem: string;
+  /** Bytes it says are its manifest, instead of the agreement's. */
+  readonly canonical?: Uint8Array;
+  readonly tls?: TlsServer;
+  readonly port?: number;
+  /** Archive of the result. */
+  readonly result?: Uint8Array;
+  /** Digest it announces; absent, the archive's. */
+  readonly resultDigest?: string;
+  /** Error of every acknowledgement. */
+  readonly acknowledgeError?: CocosError;
+  /** Error of every challenge. */
+  readonly challengeError?: CocosError;
+}
+
+/** A running strict agent. */
+export interface StrictAgent extends AsyncDisposable {
+  readonly url: string;
+  readonly port: number;
+  readonly calls: Call[];
+  /** Challenges it gave, hexadecimal. */
+  readonly challenges: string[];
+}
+
+/** Metadata that would change a run, were it believed. */
+const RUN_KEYS = ["user-id", "algo_type", "algo_args", "python_runtime", "decompress"];
+
+/** Starts one. */
+export async function strictAgent(script: StrictScript): Promise<StrictAgent> {
+  const key = readPublicKey(readPublicKeyPem(script.publicPem));
+  const calls: Call[] = [];
+  const challenges: string[] = [];
+  const note = (call: CallContext): Call => {
+    let received: ReceivedRequest | undefined;
+    try {
+      received = receiveRequest(call.metadata);
+    } catch {
+      // A call without a signed request, which the test sees.
+    }
+    const made: Call = {
+      method: call.method.slice(call.method.lastIndexOf("/") + 1),
+      metadata: RUN_KEYS.filter((name) => call.metadata.get(name).length > 0),
+      ...(received === undefined ? {} : { request: received.request }),
+      signed: received?.isSignedBy(key) ?? false,
+      bytes: 0,
+      connection: call.connection,
+    };
+    calls.push(made);
+    return made;
+  };
+  const refuse = () => Promise.reject(new CocosError("not-supported", "not in this test"));
+  const archive = script.result ?? new Uint8Array();
+  const archiveDigest = (await digest(archive)).toHex();
+  const server = await serve({
+    host: "127.0.0.1",
+    port: script.port ?? 0,
+    healthName: "agent",
+    ...(script.tls === undefined ? {} : { tls: script.tls }),
+    services: [
+      implement(PartyService, {
+        manifest: (_request, call) => {
+          note(call);
+          const canonical = script.canonical ?? new TextEncoder().encode(script.agreement.text);
+          return Promise.resolve({ canonical });
+        },
+        challenge: (request, call) => {
+          note(call);
+          if (script.challengeError !== undefined) return Promise.reject(script.challengeError);
+          if (request.manifestDigest.toHex() !== script.agreement.digest) {
+            return Promise.reject(new CocosError("untrusted", "another manifest is in force"));
+          }
+          const challenge = crypto.getRandomValues(new Uint8Array(32));
+          challenges.push(challenge.toHex());
+          return Promise.resolve({ challenge, lifetimeSeconds: 60 });
+        },
+        held: refuse,
+        acknowledge: (_request, call) => {
+          note(call);
+          if (script.acknowledgeError !== undefined) return Promise.reject(script.acknowledgeError);
+          return Promise.resolve({});
+        },
+        output: refuse,
+      }),
+      implement(AgentService, {
+        algo: async (requests, call) => {
+          const made = note(call);
+          for await (const { algorithm, requirements } of requests) {
+            made.bytes += algorithm.length + requirements.length;
+          }
+          return {};
+        },
+        data: async (requests, call) => {
+          const made = note(call);
+          for await (const { dataset } of requests) made.bytes += dataset.length;
+          return {};
+        },
+        result: async function* (_request, call) {
+          note(call);
+          call.sendHeaders({
+            "file-size": String(archive.length),
+            "cocos-digest": script.resultDigest ?? archiveDigest,
+          });
+          await Promise.resolve();
+          yield { file: archive };
+        },
+        attestation: async function* () {
+          yield await refuse();
+        },
+        iMAMeasurements: async function* () {
+          yield await refuse();
+        },
+        azureAttestationToken: refuse,
+      }),
+    ],
+  });
+  return {
+    url: `127.0.0.1:${server.port}`,
+    port: server.port,
+    calls,
+    challenges,
+    [Symbol.asyncDispose]: () => server.close(0),
+  };
+}
