@@ -1,6 +1,7 @@
 // A party of the strict mode for tests: signs as docs/protocol.md says, or wrongly on purpose, and can
 // send what it sent again.
-import { hex, sha3_256 } from "../base/mod.ts";
+import assert from "node:assert/strict";
+import { CocosError, type ErrorCode, hex, sha3_256 } from "../base/mod.ts";
 import {
   AgentService,
   ALGORITHM_ITEM,
@@ -185,4 +186,19 @@ export class Caller implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#client.close();
   }
+}
+
+/** Asserts that a call is refused with the status of a code and a text. */
+export async function refused(
+  call: Promise<unknown>,
+  code: ErrorCode,
+  text: string | RegExp,
+): Promise<void> {
+  await assert.rejects(call, (error) => {
+    assert.ok(error instanceof CocosError);
+    if (typeof text === "string") assert.equal(error.message, text);
+    else assert.match(error.message, text);
+    assert.equal(error.status, new CocosError(code, "").status, error.message);
+    return true;
+  });
 }

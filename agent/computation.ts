@@ -5,6 +5,7 @@ import { Challenges } from "./challenges.ts";
 import { type AlgorithmRecord, type DatasetRecord, NO_PROGRESS, type Progress } from "./journal.ts";
 import { fold } from "./labels.ts";
 import type { DatasetItem, Manifest, PartyKey } from "./manifest.ts";
+import { Output } from "./output.ts";
 import { allReceived, badName, foreignDataset, stopped, undeclaredDataset } from "./refusals.ts";
 import type { Job } from "./work.ts";
 
@@ -20,6 +21,7 @@ export class Computation {
   /** Challenges of this computation's front door; a restarted agent knows none of them. */
   readonly challenges = new Challenges();
   progress: Progress;
+  #output: Output | undefined;
   /** The run that is under way; it never rejects. */
   run: Promise<void> = Promise.resolve();
   readonly #over = new AbortController();
@@ -31,6 +33,19 @@ export class Computation {
     this.bytes = bytes;
     this.job = job;
     this.progress = progress;
+  }
+
+  /**
+   * What the last run prints; absent before it, and after everything was purged.
+   */
+  get output(): Output | undefined {
+    return this.#output;
+  }
+
+  /** Output of a run that begins; `tell` gets the lines the server may see. */
+  freshOutput(tell: ((line: string) => void) | undefined): Output {
+    const keeps = this.manifest.logReaders.some((reader) => reader !== "server");
+    return this.#output = new Output({ keeps, ...(tell === undefined ? {} : { tell }) });
   }
 
   /** Fires when the computation is stopped. */
@@ -50,6 +65,7 @@ export class Computation {
 
   /** Ends fetches of results that go on after the last consumer had everything. */
   endServing(): void {
+    this.#output = undefined;
     this.#served.abort(new CocosError("conflict", "the results were purged meanwhile"));
   }
 

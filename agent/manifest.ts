@@ -158,6 +158,9 @@ export function readManifest(bytes: Uint8Array, mode: Mode): Manifest {
   if (strict && algorithm.requirements !== undefined && algorithm.header?.kind !== "python") {
     throw bad("algorithm.requirements_hash", "must be empty for algorithms that are not python");
   }
+  if (strict && message.egress.length > 0 && algorithm.requirements === undefined) {
+    throw bad("egress", "must be empty where there are no requirements to install");
+  }
 
   if (message.datasets.length > MAX_PARTIES) {
     throw bad("datasets", `must be at most ${MAX_PARTIES}, are ${message.datasets.length}`);

@@ -1,7 +1,13 @@
 // cocos.agent.v1.PartyService, the strict mode's own calls: the manifest for reading, challenges,
 // acknowledged receipt. Who may connect may read the manifest; everything else is signed.
-import { CocosError, hex } from "../base/mod.ts";
-import { type CallContext, type Handlers, type PartyService, ROLES } from "../proto/mod.ts";
+import { hex } from "../base/mod.ts";
+import {
+  type CallContext,
+  type Handlers,
+  OUTPUT_ITEM,
+  type PartyService,
+  ROLES,
+} from "../proto/mod.ts";
 import type { Agent } from "./agent.ts";
 import { algorithmClaim } from "./algo.ts";
 import { authorize } from "./authorize.ts";
@@ -39,7 +45,7 @@ export function party(agent: Agent): Handlers<typeof PartyService> {
         return { bytes: 0n, digest: new Uint8Array() };
       }),
     acknowledge: ({ digest }, call) => answer(() => acknowledge(agent, hex(digest), call)),
-    output: () => Promise.reject(new CocosError("not-supported", "output is shown to nobody yet")),
+    output: (_request, call) => answer(() => output(agent, call)),
   };
 }
 
@@ -62,6 +68,20 @@ function acknowledge(
   if (digest !== results.digest || request.size !== results.size) throw badDigest();
   agent.consumed(computation, consumerOf(computation, signer));
   return {};
+}
+
+/** What the algorithm printed, for those the manifest names (threats S-6). */
+function output(agent: Agent, call: CallContext) {
+  const computation = agent.current();
+  const { algorithm, consumers, logReaders } = computation.manifest;
+  const owners = [
+    ...(logReaders.includes("algorithm-provider") ? [algorithm.owner] : []),
+    ...(logReaders.includes("consumers") ? consumers : []),
+  ];
+  const claim = { item: OUTPUT_ITEM, owners, payload: "", size: 0 };
+  authorize(computation, call, ROLES.algorithm, [claim]);
+  const { text, dropped } = computation.output?.tail() ?? { text: "", dropped: 0 };
+  return { tail: text, droppedBytes: BigInt(dropped), running: agent.state === "Running" };
 }
 
 /** What the parties agreed on; only strict computations have the service. */

@@ -61,12 +61,23 @@ export function consumerOf({ manifest }: Computation, { id }: PartyKey): number 
 }
 
 /** The packed results, while they are given out. */
-export function readyResults(agent: Agent, { progress }: Computation): ResultsRecord {
-  const { results, failure } = progress;
+export function readyResults(agent: Agent, computation: Computation): ResultsRecord {
+  const { results, failure = "algorithm execution error" } = computation.progress;
   if (agent.state === "Failed") {
-    throw new CocosError("run-failed", failure ?? "algorithm execution error");
+    throw new CocosError("run-failed", failure + lastWords(computation));
   }
   if (agent.state === "Complete") throw resultsPurged();
   if (agent.state !== "ConsumingResults" || results === undefined) throw notReady();
   return results;
+}
+
+/** Most of what a failed run printed that goes into the text of its failure. */
+const LAST_LINES = 20;
+const LAST_CHARACTERS = 1_500;
+
+/** The last lines the algorithm printed, where consumers may see them (threats S-6). */
+function lastWords({ manifest, output }: Computation): string {
+  if (!manifest.logReaders.includes("consumers")) return "";
+  const last = output?.last(LAST_LINES, LAST_CHARACTERS) ?? "";
+  return last === "" ? "" : `; the last it printed:\n${last}`;
 }

@@ -1,10 +1,12 @@
 // One run of an algorithm, from the runner's job to packed results. The algorithm and its output are
-// hostile; of what it prints only amounts leave this file (threats S-6, O-7).
+// hostile: what it prints, and what it decides of its own end, goes where the manifest's log policy
+// says, and nowhere else (threats S-6, O-7).
 import { asCocosError, CocosError } from "../base/mod.ts";
+import type { FinishedEvent, LogReader } from "../proto/mod.ts";
 import type { Computation } from "./computation.ts";
 import type { Progress } from "./journal.ts";
 import { packResults, RESULT_LIMITS } from "./results.ts";
-import { type Failure, failureOf, type Runner } from "./runner.ts";
+import { EXIT_CLASS, type Failure, failureOf, type Runner } from "./runner.ts";
 import type { Telemetry } from "./telemetry.ts";
 
 /** Times a run is begun at most: an interrupted one starts again once (threats C-1). */
@@ -27,7 +29,7 @@ export interface RunParts {
 export class Run {
   readonly #parts: RunParts;
   readonly #finished: Promise<void>;
-  #output = 0;
+  #end: FinishedEvent | undefined;
 
   constructor(parts: RunParts) {
     this.#parts = parts;
@@ -48,8 +50,11 @@ export class Run {
       await this.#execute();
     } catch (thrown) {
       if (computation.signal.aborted) return;
-      const error = asCocosError(thrown);
-      this.#fail({ text: error.message, kind: error.message });
+      // A text that isn't ours may hold a name the algorithm chose.
+      const text = thrown instanceof CocosError
+        ? thrown.message
+        : "algorithm execution error: internal error";
+      this.#fail({ text, kind: text });
     }
   }
 
@@ -57,12 +62,6 @@ export class Run {
     const { computation, telemetry } = this.#parts;
     const failure = await this.#attempts();
     if (computation.signal.aborted) return;
-    if (this.#output > 0) {
-      telemetry.log(
-        "debug",
-        `algorithm printed ${this.#output} bytes; the log policy shows nobody`,
-      );
-    }
     if (failure !== undefined) {
       this.#fail(failure);
       return;
@@ -70,10 +69,11 @@ export class Run {
     const { job } = computation;
     const packed = await packResults(job.results, job.archive, RESULT_LIMITS, computation.signal);
     if (packed.skipped > 0) {
-      telemetry.log("warn", `results: left out ${packed.skipped} that are no plain files`);
+      const count = this.#seenBy("server") ? `${packed.skipped} things` : "things";
+      telemetry.log("warn", `results: left out ${count} that are no plain files`);
     }
     computation.signal.throwIfAborted();
-    telemetry.event("Running", "Completed");
+    telemetry.event("Running", "Completed", this.#usage("ok"));
     const { size, digest } = packed;
     this.#parts.complete({ ...computation.progress, results: { size, digest } });
     this.#tidy(() => job.removeInputs());
@@ -82,7 +82,7 @@ export class Run {
   /** Runs the job, once more when the runner died under it; gives why it failed. */
   async #attempts(): Promise<Failure | undefined> {
     const { computation, runner, telemetry } = this.#parts;
-    const { job, progress: { algorithm }, signal } = computation;
+    const { job, manifest, progress: { algorithm }, signal } = computation;
     if (algorithm === undefined) throw new CocosError("internal", "no algorithm is there");
     let reason = "the run was interrupted";
     while (true) {
@@ -92,6 +92,9 @@ export class Run {
         throw new CocosError("run-failed", `algorithm execution error: ${reason}`);
       }
       this.#parts.begun({ ...computation.progress, runs: runs + 1 });
+      const output = computation.freshOutput(
+        this.#seenBy("server") ? (line) => telemetry.printed(line) : undefined,
+      );
       job.freshResults();
       telemetry.event("Running", "InProgress");
       try {
@@ -102,7 +105,8 @@ export class Run {
             pythonRuntime: algorithm.pythonRuntime,
             args: algorithm.args,
             hasRequirements: algorithm.requirements !== undefined,
-            limits: {},
+            limits: manifest.limits.runner,
+            ...(manifest.egress.length === 0 ? {} : { egress: manifest.egress }),
           },
           {
             started: ({ confinement }) => {
@@ -110,14 +114,19 @@ export class Run {
                 telemetry.log("warn", "insecure: the run has no memory and process limits");
               }
             },
-            output: (stream, bytes) => {
-              this.#output += bytes;
-              if (stream === "stderr") telemetry.warning();
+            output: (stream, data) => {
+              output.take(stream, data);
+              // That something was written there is the algorithm's word as well; the seed's wire
+              // says it all the same.
+              const told = manifest.agreement === undefined || this.#seenBy("server");
+              if (stream === "stderr" && told) telemetry.warning();
             },
-            dropped: (bytes) => this.#output += bytes,
+            dropped: (bytes) => output.drop(bytes),
           },
           signal,
         );
+        output.end();
+        this.#end = finished;
         return failureOf(finished);
       } catch (thrown) {
         const error = asCocosError(thrown);
@@ -131,9 +140,33 @@ export class Run {
   #fail({ text, kind }: Failure): void {
     const { computation, telemetry } = this.#parts;
     telemetry.log("warn", `failed to run computation: ${kind}`);
-    telemetry.event("Running", "Failed");
+    telemetry.event("Running", "Failed", this.#usage("failed"));
     this.#tidy(() => this.#parts.failed({ ...computation.progress, failure: text }));
     this.#tidy(() => computation.job.purge());
+  }
+
+  #seenBy(reader: LogReader): boolean {
+    return this.#parts.computation.manifest.logReaders.includes(reader);
+  }
+
+  /**
+   * What the run used, for the server's event in strict. How much it used is the algorithm's to choose,
+   * so that a server that may not see output is told only the next power of two: a few bits a run.
+   */
+  #usage(end: "ok" | "failed"): Record<string, unknown> | undefined {
+    if (this.#parts.computation.manifest.agreement === undefined) return undefined;
+    if (this.#end === undefined) return { exit: "not-started" };
+    const { outcome, usage: { wallMs, cpuMs, peakBytes, outputBytes, resultsBytes } } = this.#end;
+    const shown = this.#seenBy("server") ? (value: number) => value : nextPowerOfTwo;
+    return {
+      // A run that ended well has failed all the same when its results can't be packed.
+      exit: outcome === "ok" ? end : EXIT_CLASS[outcome],
+      wallMs: shown(wallMs),
+      cpuMs: shown(cpuMs),
+      peakBytes: shown(peakBytes),
+      outputBytes: shown(outputBytes),
+      resultsBytes: shown(resultsBytes),
+    };
   }
 
   #tidy(work: () => void): void {
@@ -143,4 +176,8 @@ export class Run {
       this.#parts.telemetry.log("error", asCocosError(thrown).message);
     }
   }
+}
+
+function nextPowerOfTwo(value: number): number {
+  return value <= 0 ? 0 : 2 ** Math.ceil(Math.log2(value));
 }

@@ -18,8 +18,8 @@ export type Job = Omit<RunRequest, "type" | "protocol">;
 /** Told while a job runs. */
 export interface JobWatcher {
   started?(event: StartedEvent): void;
-  /** Output was printed; only its amount is passed on, the text stops here (threats S-6). */
-  output?(stream: "stdout" | "stderr", bytes: number): void;
+  /** Output was printed; the bytes are the algorithm's, and cut anywhere. */
+  output?(stream: "stdout" | "stderr", data: Uint8Array): void;
   /** The runner read and dropped this much. */
   dropped?(bytes: number): void;
 }
@@ -84,7 +84,7 @@ export class Runner {
             watcher.started?.(event);
             break;
           case "output":
-            watcher.output?.(event.stream, event.data.length);
+            watcher.output?.(event.stream, event.data);
             break;
           case "dropped":
             watcher.dropped?.(event.bytes);
@@ -170,6 +170,23 @@ export interface Failure {
   /** For the management server: the kind of failure, nothing the algorithm decides (threats S-6). */
   readonly kind: string;
 }
+
+/** Classes of a run's end that the management server is told. */
+export type ExitClass = "ok" | "failed" | "timeout" | "limit" | "stopped" | "not-started";
+
+/** Class of each outcome. Exit codes and signals are the algorithm's to choose: one class. */
+export const EXIT_CLASS: Record<FinishedEvent["outcome"], ExitClass> = {
+  ok: "ok",
+  exit: "failed",
+  signal: "failed",
+  timeout: "timeout",
+  oom: "limit",
+  limit: "limit",
+  stopped: "stopped",
+  refused: "not-started",
+  "install-failed": "not-started",
+  "start-failed": "not-started",
+};
 
 /** The failure an outcome stands for; `undefined` for success. */
 export function failureOf({ outcome, code, signal, message }: FinishedEvent): Failure | undefined {

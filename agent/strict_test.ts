@@ -2,14 +2,13 @@
 import assert from "node:assert/strict";
 import { createHash, X509Certificate } from "node:crypto";
 import tls from "node:tls";
-import { CocosError, type ErrorCode } from "../base/mod.ts";
 import { makeCertificate } from "../channel/mod.ts";
 import { AgentService, agreementDigest, connect, cvms, ROLES } from "../proto/mod.ts";
 import { create } from "@bufbuild/protobuf";
 import { finished, uploadOf } from "./_fakes.ts";
 import { bytes, party, type Run } from "./_parties.ts";
 import { Scene } from "./_scene.ts";
-import { Caller, ID, strictRun } from "./_strict.ts";
+import { Caller, ID, refused, strictRun } from "./_strict.ts";
 
 const algorithm = bytes("#!/bin/sh\necho hello\n");
 const [owner, other] = await Promise.all([party(), party("ecdsa")]);
@@ -45,16 +44,6 @@ const twoOwners = (more: Run = {}) =>
     { data: A, filename: "a.csv" },
     { data: B, filename: "b.csv", owner: other },
   ], { resultConsumers: [{ userKey: owner.spki }, { userKey: other.spki }], ...more });
-
-async function refused(call: Promise<unknown>, code: ErrorCode, text: string | RegExp) {
-  await assert.rejects(call, (error) => {
-    assert.ok(error instanceof CocosError);
-    if (typeof text === "string") assert.equal(error.message, text);
-    else assert.match(error.message, text);
-    assert.equal(error.status, new CocosError(code, "").status);
-    return true;
-  });
-}
 
 Deno.test("O-3 a strict computation of two owners completes when both consumers have acknowledged", async () => {
   await using at = await accepted(twoOwners());

@@ -69,6 +69,13 @@ export class Telemetry {
     }
   }
 
+  /** Sends a line the algorithm printed, where the manifest lets the server see it; never to stdout. */
+  printed(line: string): void {
+    for (const piece of pieces(`algorithm ${clean(line)}`, LOG_BYTES)) {
+      this.outbox.push(outgoing({ case: "agentLog", value: this.#line("info", piece) }));
+    }
+  }
+
   /**
    * Sends an event; `type` is the state's name or a special one.
    *

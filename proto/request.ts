@@ -17,9 +17,10 @@ const DOMAIN = "cocos-request-v1\n";
 /** Metadata key of the signed structure, base64 of its canonical text. */
 export const REQUEST_KEY = "cocos-request";
 
-/** Item of the algorithm's upload, and of the result's download. */
+/** Item of the algorithm's upload, of the result's download, and of what the algorithm printed. */
 export const ALGORITHM_ITEM = "algorithm";
 export const RESULT_ITEM = "result";
+export const OUTPUT_ITEM = "output";
 
 /** Item of a dataset: by its name, or by its place where the manifest gives it none. */
 export function datasetItem(dataset: { filename: string; index: number }): string {

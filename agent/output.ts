@@ -1,0 +1,162 @@
+// What an algorithm prints, for those the manifest lets see it: a bounded tail for parties, slow lines
+// for the server. The text is hostile: nothing in it steers a terminal or forges a line of somebody
+// else's, and no amount of it costs memory or bandwidth (threats S-5, S-6).
+
+/** Most bytes of the tail, in characters: about 800 lines. */
+export const TAIL_CHARACTERS = 64 * 1024;
+
+/** Longest line; a longer one goes on in the next. */
+export const LINE_CHARACTERS = 400;
+
+/** Lines a second the server gets, and how many at once after a silence. */
+export const LINES_PER_SECOND = 10;
+const BURST = 20;
+
+/** A stream of the algorithm. */
+export type Stream = "stdout" | "stderr";
+
+/** Where an algorithm's output may go. */
+export interface OutputOptions {
+  /** Whether a tail is kept for parties. */
+  readonly keeps: boolean;
+  /** Told a line for the server; absent, it gets none. */
+  readonly tell?: (line: string) => void;
+  /** Milliseconds of a monotonic clock. */
+  readonly now?: () => number;
+}
+
+/** The tail as a party gets it. */
+export interface Tail {
+  /** Lines, the newest last. */
+  readonly text: string;
+  /** Bytes that are not in it any more, or never were. */
+  readonly dropped: number;
+}
+
+/** The output of one run. */
+export class Output {
+  readonly #options: OutputOptions;
+  readonly #decoders: Record<Stream, TextDecoder> = {
+    stdout: new TextDecoder(),
+    stderr: new TextDecoder(),
+  };
+  readonly #open: Record<Stream, string> = { stdout: "", stderr: "" };
+  readonly #lines: { readonly text: string; readonly bytes: number }[] = [];
+  #characters = 0;
+  #dropped = 0;
+  #tokens = BURST;
+  #refilled: number;
+  #withheld = 0;
+
+  constructor(options: OutputOptions) {
+    this.#options = options;
+    this.#refilled = this.#now();
+  }
+
+  /** Takes a piece of what was printed; cut anywhere. */
+  take(stream: Stream, data: Uint8Array): void {
+    if (!this.#options.keeps && this.#options.tell === undefined) {
+      this.#dropped += data.length;
+      return;
+    }
+    const parts = (this.#open[stream] + this.#decoders[stream].decode(data, { stream: true }))
+      .split("\n");
+    this.#open[stream] = parts.pop() as string;
+    for (const part of parts) this.#line(stream, part);
+    while (this.#open[stream].length >= LINE_CHARACTERS) {
+      const [head, rest] = cut(this.#open[stream]);
+      this.#line(stream, head);
+      this.#open[stream] = rest;
+    }
+  }
+
+  /** Counts bytes that came too fast to be read here. */
+  drop(bytes: number): void {
+    this.#dropped += bytes;
+  }
+
+  /** The run is over: a last line needs no newline. */
+  end(): void {
+    for (const stream of ["stdout", "stderr"] as const) {
+      const rest = this.#open[stream] + this.#decoders[stream].decode();
+      this.#open[stream] = "";
+      if (rest !== "") this.#line(stream, rest);
+    }
+    if (this.#withheld > 0) {
+      this.#options.tell?.(`(${this.#withheld} more lines were printed too fast to be sent)`);
+      this.#withheld = 0;
+    }
+  }
+
+  /** What is kept. */
+  tail(): Tail {
+    return { text: this.#lines.map(({ text }) => text).join("\n"), dropped: this.#dropped };
+  }
+
+  /** The last lines, at most so many and so long in all. */
+  last(lines: number, characters: number): string {
+    const text = this.#lines.slice(-lines).map((line) => line.text).join("\n");
+    return text.length <= characters ? text : `…${text.slice(-characters)}`.toWellFormed();
+  }
+
+  #line(stream: Stream, text: string): void {
+    let rest = text;
+    do {
+      const [head, tail] = cut(rest);
+      this.#add(stream, plain(head));
+      rest = tail;
+    } while (rest !== "");
+  }
+
+  #add(stream: Stream, text: string): void {
+    if (this.#options.keeps) {
+      this.#lines.push({ text, bytes: new TextEncoder().encode(text).length + 1 });
+      this.#characters += text.length + 1;
+      while (this.#characters > TAIL_CHARACTERS) {
+        const gone = this.#lines.shift();
+        this.#characters -= (gone?.text.length ?? 0) + 1;
+        this.#dropped += gone?.bytes ?? 0;
+      }
+    }
+    const { tell } = this.#options;
+    if (tell === undefined) return;
+    const now = this.#now();
+    const earned = (now - this.#refilled) / 1_000 * LINES_PER_SECOND;
+    this.#tokens = Math.min(BURST, this.#tokens + earned);
+    this.#refilled = now;
+    if (this.#tokens < 1) {
+      this.#withheld++;
+      return;
+    }
+    this.#tokens--;
+    if (this.#withheld > 0) {
+      tell(`(${this.#withheld} lines were printed too fast to be sent)`);
+      this.#withheld = 0;
+    }
+    tell(`${stream}: ${text}`);
+  }
+
+  #now(): number {
+    return (this.#options.now ?? (() => performance.now()))();
+  }
+}
+
+/** A line's first piece and the rest, never cut inside a surrogate pair. */
+function cut(text: string): [string, string] {
+  if (text.length <= LINE_CHARACTERS) return [text, ""];
+  const inside = (text.charCodeAt(LINE_CHARACTERS - 1) & 0xfc00) === 0xd800;
+  const at = inside ? LINE_CHARACTERS - 1 : LINE_CHARACTERS;
+  return [text.slice(0, at), text.slice(at)];
+}
+
+/**
+ * A line without what a terminal, a log viewer or a reader's eye would obey: control characters
+ * (C0, C1), line and paragraph separators, and marks that turn the direction of text around.
+ */
+export function plain(line: string): string {
+  return line.toWellFormed().replace(
+    // deno-lint-ignore no-control-regex
+    /[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
+    "\ufffd",
+  );
+}
