@@ -74,12 +74,13 @@ function isAddress(host: string): boolean {
 
 if (import.meta.main) {
   const args = Deno.args[0] === "--" ? Deno.args.slice(1) : Deno.args;
-  const asks = args[0] === "--name-to-resolve";
   try {
-    const command = readCommand(asks ? args.slice(1) : args, (name) => Deno.env.get(name));
+    const command = readCommand(args, (name) => Deno.env.get(name));
     if (command.kind === "start") {
-      const lines = asks ? [nameToResolve(command.config) ?? ""] : rights(command.config);
-      console.log(lines.join("\n"));
+      const { config } = command;
+      const name = config.addresses.length > 0 ? undefined : nameToResolve(config);
+      // A launcher resolves the name and asks again with the addresses.
+      console.log(name === undefined ? rights(config).join("\n") : `resolve ${name}`);
     }
   } catch (thrown) {
     const error = asCocosError(thrown);

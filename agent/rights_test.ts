@@ -125,6 +125,23 @@ Deno.test("L-2 the process runs a whole computation with exactly these rights, a
   await Deno.remove(folder, { recursive: true });
 });
 
+Deno.test("rights.ts asks its launcher for the addresses of a name, and prints flags once it has them", async () => {
+  const script = new URL("./rights.ts", import.meta.url).pathname;
+  const ask = async (...argv: string[]) => {
+    const { code, stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["run", "--quiet", "--no-prompt", "--no-check", "--ignore-env", "--allow-env=AGENT_*"]
+        .concat(script, ["--compat", "--work", "/w", "--runner", "/r", ...argv]),
+      env: { AGENT_CVM_GRPC_URL: "cvms.example:7001" },
+    }).output();
+    assert.equal(code, 0);
+    return new TextDecoder().decode(stdout).trim().split("\n");
+  };
+  assert.deepEqual(await ask(), ["resolve cvms.example"]);
+  const flags = await ask("--address", "192.0.2.7");
+  assert.ok(flags[0]?.includes(",cvms.example,192.0.2.7:7001,"), flags[0]);
+  assert.equal(flags.length, 5);
+});
+
 Deno.test("the process ends with code 2 and every mistake on wrong settings, with 0 on --help", async () => {
   const main = new URL("./main.ts", import.meta.url).pathname;
   const start = async (argv: string[], env: Record<string, string>) => {

@@ -70,6 +70,29 @@ bundle_child() {
   fi
 }
 
+# bundle_agent: sets BUNDLE to a folder with the agent in one file, agent/main.ts.js, bundled once per
+# state of its sources; empty where that can't be done. It starts in half the time of its modules.
+bundle_agent() {
+  sum=$(cd "$root" && {
+    echo "$DENO_VERSION"
+    cat deno.json deno.lock
+    find agent base proto attestation channel \( -name '*.ts' -o -name '*.json' \) \
+      ! -name '*_test.ts' ! -path '*/testdata/*' | LC_ALL=C sort | xargs cat
+  } | cksum)
+  BUNDLE=$root/.cache/agent-${sum%% *}
+  [ ! -r "$BUNDLE/agent/main.ts.js" ] || return 0
+  made=$BUNDLE.$$
+  if (umask 022 && mkdir -p "$made/agent" && cd "$root" && "$DENO" bundle --quiet --frozen \
+    --platform deno -o "$made/agent/main.ts.js" agent/main.ts) </dev/null >/dev/null 2>&1 &&
+    { mv -T "$made" "$BUNDLE" 2>/dev/null || [ -r "$BUNDLE/agent/main.ts.js" ]; }; then
+    # Those of older sources, unless a launcher may be about to start one.
+    find "$root/.cache" -maxdepth 1 -name 'agent-*' -mmin +60 ! -path "$BUNDLE" -exec rm -rf {} +
+  else
+    BUNDLE=
+  fi
+  rm -rf "$made" 2>/dev/null || :
+}
+
 # launch FOLDER [ARGUMENT ...]: becomes the process FOLDER/main.ts. Its fixed rights stand in
 # FOLDER/deno.json; those that follow from its configuration are printed by FOLDER/rights.ts, one
 # flag a line. rights.ts itself gets what its first `// launch:` line says.
