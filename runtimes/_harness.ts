@@ -6,6 +6,7 @@ import {
   type Kind,
   type Limits,
   MAX_EVENT_BYTES,
+  type Mode,
   parseEvent,
   readLines,
   type RunnerEvent,
@@ -43,6 +44,7 @@ export interface JobSpec {
   readonly datasets?: Readonly<Record<string, string>>;
   readonly requirements?: Readonly<Record<string, string | Uint8Array>>;
   readonly pythonRuntime?: string;
+  readonly mode?: Mode;
   /** Ends the job when this aborts. */
   readonly signal?: AbortSignal;
   readonly onStarted?: (event: StartedEvent) => void | Promise<void>;
@@ -194,6 +196,7 @@ export function requestOf(id: string, spec: JobSpec): Uint8Array {
     args: spec.args ?? [],
     limits: spec.limits ?? {},
     hasRequirements: spec.requirements !== undefined,
+    ...(spec.mode === undefined ? {} : { mode: spec.mode }),
     ...(spec.egress === undefined ? {} : { egress: spec.egress }),
   });
 }
