@@ -93,6 +93,8 @@ export interface ModuleSpec {
   /** Whether other threads could see the memory. */
   readonly shared?: boolean;
   readonly exports?: readonly ("_start" | "memory")[];
+  /** Whether `_start` has a number of 32 bits of its own. */
+  readonly local?: boolean;
   /** Whether `_start` also runs when the module is made. */
   readonly startsItself?: boolean;
 }
@@ -109,7 +111,7 @@ export function encodeModule(spec: ModuleSpec): Uint8Array<ArrayBuffer> {
   const start = imports.length;
   const exported = spec.exports ?? ["_start", "memory"];
   const pages = number(spec.pages ?? 1);
-  const code = [0x00, ...(spec.body ?? []), 0x0b];
+  const code = [...(spec.local ? [0x01, 0x01, 0x7f] : [0x00]), ...(spec.body ?? []), 0x0b];
   const data = Object.entries(spec.data ?? {}).map(([at, content]) => {
     const bytes = typeof content === "string" ? encoder.encode(content) : content;
     return [0x00, ...op.i32(Number(at)), 0x0b, ...number(bytes.length), ...bytes];

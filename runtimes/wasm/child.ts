@@ -5,6 +5,7 @@
 import { MODULE } from "./abi.ts";
 import { MAX_GUEST_CODE, Own, ownCode } from "./endings.ts";
 import { hostImports } from "./host.ts";
+import { Memory, TooEarly } from "./memory.ts";
 
 // Errors are how calls answer; nobody looks at where they come from.
 Error.stackTraceLimit = 0;
@@ -26,7 +27,8 @@ function run(mode: string, root: string, path: string, args: readonly string[]):
   } catch (error) {
     end(Own.NOT_VALID, error);
   }
-  let instance: WebAssembly.Instance | undefined;
+  let instance: WebAssembly.Instance;
+  const guest = new Memory();
   const imports = hostImports({
     root,
     results: `${root}/results`,
@@ -35,13 +37,11 @@ function run(mode: string, root: string, path: string, args: readonly string[]):
     environ: [],
     preopens: [".", root],
     exit,
-  }, () => {
-    if (instance === undefined) end(Own.TOO_EARLY, "a call before _start");
-    return instance.exports["memory"] as WebAssembly.Memory;
-  });
+  }, guest);
   try {
     instance = new WebAssembly.Instance(module, imports);
   } catch (error) {
+    if (error instanceof TooEarly) end(Own.TOO_EARLY, error);
     if (error instanceof WebAssembly.LinkError) end(Own.NOT_VALID, `${MODULE}: ${error.message}`);
     if (error instanceof RangeError && /memory/i.test(error.message)) {
       end(Own.MEMORY_NOT_GIVEN, error);
@@ -54,6 +54,7 @@ function run(mode: string, root: string, path: string, args: readonly string[]):
   }
   // What other threads could change between check and use; there are none to share it with.
   if (!(memory.buffer instanceof ArrayBuffer)) end(Own.MEMORY_NOT_GIVEN, "shared memory");
+  guest.attach(memory);
   try {
     _start();
   } catch (error) {

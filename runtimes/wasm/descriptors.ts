@@ -40,7 +40,10 @@ export interface File extends Common {
   readonly real: Deno.FsFile;
   /** Whether it lies where files may change. */
   readonly writable: boolean;
+  /** Where the guest reads and writes next. */
   position: number;
+  /** Where the real file is: a seek in between is saved where that is the same. */
+  at: number;
 }
 
 /** A directory. */
@@ -150,20 +153,28 @@ export class Descriptors {
   }
 }
 
+/** Brings the real file to a place. */
+function seek(file: File, position: number): void {
+  if (file.at !== position) file.real.seekSync(position, Deno.SeekMode.Start);
+  // Until the call has come to its end nobody knows.
+  file.at = -1;
+}
+
 /** Reads into pieces from a place; answers the number of bytes. */
 export function readAt(
-  { real }: File,
+  file: File,
   pieces: readonly Uint8Array<ArrayBuffer>[],
   position: number,
 ): number {
   if (pieces.length === 0) return 0;
-  real.seekSync(position, Deno.SeekMode.Start);
+  seek(file, position);
   let total = 0;
   for (const piece of pieces) {
-    const length = real.readSync(piece) ?? 0;
+    const length = file.real.readSync(piece) ?? 0;
     total += length;
     if (length < piece.length) break;
   }
+  file.at = position + total;
   return total;
 }
 
@@ -189,14 +200,16 @@ function writeAll(
 
 /** Writes pieces to a file at a place. */
 export function writeAt(
-  { real, writable, flags }: File,
+  file: File,
   pieces: readonly Uint8Array<ArrayBuffer>[],
   position: number,
 ): number {
+  const { real, writable, flags } = file;
   if (!writable) fail(Errno.ROFS);
-  real.seekSync(position, Deno.SeekMode.Start);
+  seek(file, position);
   const total = writeAll(pieces, (piece) => real.writeSync(piece));
   if ((flags & (Fdflags.SYNC | Fdflags.DSYNC)) !== 0) real.syncDataSync();
+  file.at = position + total;
   return total;
 }
 

@@ -1,9 +1,9 @@
 // The functions a guest imports, put together: each answers an error code instead of throwing.
-import { Clock, Errno, fail, type FunctionName, MODULE, SIGNATURES } from "./abi.ts";
+import { Clock, Errno, fail, type FunctionName, MODULE } from "./abi.ts";
 import { Descriptors } from "./descriptors.ts";
 import { errnoOf } from "./errors.ts";
 import { fdCalls } from "./fd.ts";
-import { Memory } from "./memory.ts";
+import type { Memory } from "./memory.ts";
 import { pathCalls } from "./path.ts";
 import { pollCalls } from "./poll.ts";
 import { now } from "./filestat.ts";
@@ -94,36 +94,16 @@ function guarded(call: Call): (...args: unknown[]) => number {
   };
 }
 
-/**
- * The imports of a guest whose memory is `memory`; the memory is asked for at the first call, when
- * the module has been instantiated.
- */
-export function hostImports(
-  options: HostOptions,
-  memory: () => WebAssembly.Memory,
-): WebAssembly.Imports {
+/** The imports of a guest; its memory must be attached before it is started. */
+export function hostImports(options: HostOptions, memory: Memory): WebAssembly.Imports {
   const tree = new Tree(options);
-  const descriptors = new Descriptors(tree, options.preopens);
-  let calls: Calls | undefined;
-  const made = (): Calls => {
-    const guest = { memory: new Memory(memory()), tree, descriptors };
-    return {
-      ...processCalls(options, guest),
-      ...fdCalls(guest),
-      ...pathCalls(guest),
-      ...pollCalls(guest),
-    };
+  const guest = { memory, tree, descriptors: new Descriptors(tree, options.preopens) };
+  const calls: Calls = {
+    ...processCalls(options, guest),
+    ...fdCalls(guest),
+    ...pathCalls(guest),
+    ...pollCalls(guest),
   };
-  const functions = Object.keys(SIGNATURES).map((name) => {
-    let call: ((...args: unknown[]) => number) | undefined;
-    const late = (...args: unknown[]) => {
-      if (call === undefined) {
-        calls ??= made();
-        call = guarded(calls[name as FunctionName] as Call);
-      }
-      return call(...args);
-    };
-    return [name, late];
-  });
+  const functions = Object.entries(calls).map(([name, call]) => [name, guarded(call)]);
   return { [MODULE]: Object.fromEntries(functions) };
 }

@@ -10,21 +10,23 @@ export const MAX_PATH = 4096;
 const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
 
+/** A call that needs memory before the module was made, out of its start function. */
+export class TooEarly extends Error {}
+
 /** A view of a WebAssembly memory that follows its growth. */
 export class Memory {
-  readonly #memory: WebAssembly.Memory;
-  #buffer: ArrayBuffer;
-  #bytes: Uint8Array<ArrayBuffer>;
-  #view: DataView;
+  #memory: WebAssembly.Memory | undefined;
+  #buffer = new ArrayBuffer(0);
+  #bytes = new Uint8Array(this.#buffer);
+  #view = new DataView(this.#buffer);
 
-  constructor(memory: WebAssembly.Memory) {
+  /** Says which memory it is: it is exported by a module that must have its imports before. */
+  attach(memory: WebAssembly.Memory): void {
     this.#memory = memory;
-    this.#buffer = memory.buffer as ArrayBuffer;
-    this.#bytes = new Uint8Array(this.#buffer);
-    this.#view = new DataView(this.#buffer);
   }
 
   #refresh(): void {
+    if (this.#memory === undefined) throw new TooEarly("a call before _start");
     const buffer = this.#memory.buffer as ArrayBuffer;
     if (buffer === this.#buffer) return;
     this.#buffer = buffer;

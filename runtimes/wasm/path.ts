@@ -141,6 +141,7 @@ export function pathCalls({ memory, tree, descriptors }: Guest): Calls {
         real,
         writable: tree.writable(place.parent),
         position: 0,
+        at: 0,
         ...opened(FILE_RIGHTS),
       });
       memory.setU32(to, number);
