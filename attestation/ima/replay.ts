@@ -22,11 +22,28 @@ export interface ImaState {
   readonly values: ReadonlyMap<Bank, Uint8Array>;
 }
 
+/** Writes the digest of `data` over the front of `out`. */
+type Hasher = (data: Uint8Array, out: Uint8Array) => void;
+
+/** One state for all hashes of a bank: a list has 100,000 entries, and making a state costs as much as hashing. */
+function hasherOf(bank: Bank): Hasher {
+  const blank = BANKS[bank].hash.create() as ReturnType<typeof sha1.create>;
+  const state = blank.clone();
+  return (data, out) => {
+    blank._cloneInto(state);
+    state.update(data);
+    state.digestInto(out);
+  };
+}
+
 /** A replay in progress. */
 export class ImaReplay {
   readonly #extend: ImaExtend;
   /** By bank: the register, and behind it room for what is extended. */
   readonly #registers = new Map<Bank, Uint8Array>();
+  readonly #hashers = new Map<Bank, Hasher>();
+  readonly #sha1 = hasherOf("sha1");
+  readonly #template = new Uint8Array(BANKS.sha1.size);
   #entries: number;
 
   /** @param from A state of the same list, which must have the same banks. */
@@ -44,6 +61,7 @@ export class ImaReplay {
       const both = new Uint8Array(2 * value.length);
       both.set(value);
       this.#registers.set(bank, both);
+      this.#hashers.set(bank, hasherOf(bank));
     }
   }
 
@@ -53,11 +71,14 @@ export class ImaReplay {
    * @returns False when the entry's template hash is not of its data; nothing is extended then.
    */
   add(entry: ImaEntry): boolean {
-    if (!entry.violation && !equalBytes(sha1(entry.data), entry.templateHash)) return false;
+    if (!entry.violation) {
+      this.#sha1(entry.data, this.#template);
+      if (!equalBytes(this.#template, entry.templateHash)) return false;
+    }
     for (const [bank, both] of this.#registers) {
-      const { hash, size } = BANKS[bank];
-      both.set(this.#digest(bank, entry), size);
-      both.set(hash(both));
+      const hash = this.#hashers.get(bank) as Hasher;
+      this.#extended(bank, entry, both.subarray(BANKS[bank].size), hash);
+      hash(both, both.subarray(0, BANKS[bank].size));
     }
     this.#entries++;
     return true;
@@ -83,14 +104,15 @@ export class ImaReplay {
     return Object.freeze({ entries: this.#entries, values });
   }
 
-  #digest(bank: Bank, entry: ImaEntry): Uint8Array {
-    const { size, hash } = BANKS[bank];
-    if (entry.violation) return new Uint8Array(size).fill(0xff);
-    if (bank === "sha1") return entry.templateHash;
-    if (this.#extend === "own") return hash(entry.data);
-    const padded = new Uint8Array(size);
-    padded.set(entry.templateHash);
-    return padded;
+  /** Writes what the kernel extends a bank by. */
+  #extended(bank: Bank, entry: ImaEntry, out: Uint8Array, hash: Hasher): void {
+    if (entry.violation) out.fill(0xff);
+    else if (bank === "sha1") out.set(entry.templateHash);
+    else if (this.#extend === "own") hash(entry.data, out);
+    else {
+      out.fill(0);
+      out.set(entry.templateHash);
+    }
   }
 }
 
