@@ -31,6 +31,7 @@ export * from "./policy/mod.ts";
 export * from "./reader.ts";
 export * from "./result.ts";
 export * from "./rules.ts";
+export * from "./session.ts";
 export * from "./simulated/mod.ts";
 export * from "./snp/mod.ts";
 export * from "./tdx/mod.ts";

@@ -111,7 +111,7 @@ export function flag<Id extends string, P, E, S>(
 }
 
 /** The word of a policy for a value that only the session knows (nonce, manifest digest). */
-export const SESSION = "session";
+export const SESSION = "session" as const;
 
 /** The value must be the session's, or a fixed one; a session that names none never holds. */
 export function bound<Id extends string, P, E, S>(

@@ -5,12 +5,14 @@ import { CocosError } from "../../base/mod.ts";
 import {
   appraiseBundle,
   attribute,
+  boundPolicy,
   type Bundle,
   type Collateral,
   decodeAttestation,
   decodePem,
   type Evidence,
   type Finding,
+  type GivenValues,
   importSeedPolicy,
   lintPolicy,
   Oid,
@@ -20,7 +22,6 @@ import {
   parseJson,
   parsePolicy,
   type Policy,
-  type Session,
   type SnpCollateral,
   type Verdict,
 } from "../mod.ts";
@@ -45,6 +46,8 @@ export interface Given {
 /** What the page shows. */
 export interface Judged {
   readonly verdict: Verdict;
+  /** Whether the policy came inside of the bundle: then it is its maker's. */
+  readonly bundled: boolean;
   /** What the policy leaves open. */
   readonly findings: readonly Finding[];
   /** Milliseconds since 1970. */
@@ -61,20 +64,39 @@ export async function judge(given: Given, clock: number): Promise<Judged> {
   const taken = given.policy === undefined ? undefined : await readPolicy(given.policy);
   const bundle = given.bundle === undefined
     ? makeBundle(given, taken?.policy, clock)
-    : ofBundle(parseBundle(given.bundle), taken?.policy, given.time);
+    : ofBundle(parseBundle(given.bundle), taken?.policy, given);
   return {
     verdict: await appraiseBundle(bundle),
+    bundled: taken === undefined,
     findings: taken?.findings ?? lintPolicy(bundle.policy),
     now: bundle.session.now,
   };
 }
 
-function ofBundle(bundle: Bundle, policy: Policy | undefined, time: string): Bundle {
+function ofBundle(bundle: Bundle, policy: Policy | undefined, given: Given): Bundle {
+  const values = valuesOf(given);
   return {
     ...bundle,
-    ...(policy === undefined ? {} : { policy }),
-    session: { ...bundle.session, ...(time === "" ? {} : { now: timeOf(time) }) },
+    policy: boundPolicy(policy ?? bundle.policy, values),
+    session: {
+      ...bundle.session,
+      ...values,
+      ...(given.time === "" ? {} : { now: timeOf(given.time) }),
+    },
   };
+}
+
+/** Values that were typed in. */
+function valuesOf(given: Given): GivenValues {
+  const bytes = (name: "reportData" | "hostData" | "nonce") => {
+    if (given[name] === "") return {};
+    if (!/^(?:[0-9a-fA-F]{2})+$/.test(given[name])) {
+      throw new CocosError("invalid-argument", `Cannot read ${name}: it must be hexadecimal`);
+    }
+    const pairs = given[name].match(/../g) ?? [];
+    return { [name]: Uint8Array.from(pairs, (pair) => parseInt(pair, 16)) };
+  };
+  return { ...bytes("reportData"), ...bytes("hostData"), ...bytes("nonce") };
 }
 
 async function readPolicy(text: string): Promise<{ policy: Policy; findings: readonly Finding[] }> {
@@ -89,23 +111,16 @@ async function readPolicy(text: string): Promise<{ policy: Policy; findings: rea
 function makeBundle(given: Given, policy: Policy | undefined, clock: number): Bundle {
   if (policy === undefined) throw missing("a policy, or a bundle");
   if (given.evidence === undefined) throw missing("evidence");
-  const bytes = (name: "reportData" | "hostData" | "nonce") => {
-    if (given[name] === "") return {};
-    if (!/^(?:[0-9a-fA-F]{2})+$/.test(given[name])) {
-      throw new CocosError("invalid-argument", `Cannot read ${name}: it must be hexadecimal`);
-    }
-    const pairs = given[name].match(/../g) ?? [];
-    return { [name]: Uint8Array.from(pairs, (pair) => parseInt(pair, 16)) };
-  };
-  const values = { ...bytes("reportData"), ...bytes("hostData"), ...bytes("nonce") };
+  const values = valuesOf(given);
   // With a TPM key bound by the report, what was asked with is not what is in the report.
-  const session = policy.tpm?.binding === "report-data" && "reportData" in values
-    ? { ...values, reportData: undefined, teeNonce: values.reportData as Uint8Array }
+  const { reportData, ...others } = values;
+  const session = policy.tpm?.binding === "report-data" && reportData !== undefined
+    ? { ...others, teeNonce: reportData }
     : values;
   return {
-    policy,
+    policy: boundPolicy(policy, session),
     ...evidenceOf(given.evidence, policy),
-    session: { ...session, now: given.time === "" ? clock : timeOf(given.time) } as Session,
+    session: { ...session, now: given.time === "" ? clock : timeOf(given.time) },
     collateral: collateralOf(given.collateral),
   };
 }

@@ -54,17 +54,21 @@ async function given(): Promise<Given> {
   };
 }
 
-function show({ verdict, findings, now }: Judged): void {
+function show({ verdict, bundled, findings, now }: Judged): void {
   const failed = verdict.checks.filter(({ ok, severity }) => !ok && severity !== "advice").length;
   const at = new Date(now).toISOString();
   const simulated = "insecure" in verdict.claims || "simulated" in verdict.claims;
-  word(
-    (simulated ? "INSECURE, simulated: proves nothing. " : "") +
-      (verdict.ok
-        ? `Trusted as of ${at}: all ${verdict.checks.length} checks hold`
-        : `NOT trusted as of ${at}: ${failed} of ${verdict.checks.length} checks failed`),
-    verdict.ok && !simulated,
-  );
+  const holes = findings.filter(({ weight }) => weight === "hole").length;
+  const policy = bundled ? "the bundle's own policy" : "the policy";
+  const under = bundled ? ` under ${policy}` : "";
+  const all = `all ${verdict.checks.length} checks hold`;
+  if (!verdict.ok) {
+    const few = `${failed} of ${verdict.checks.length} checks failed`;
+    word(`NOT trusted as of ${at}: ${few}`, "bad");
+  } else if (simulated) word(`INSECURE, simulated: proves nothing, though ${all}`, "bad");
+  else if (holes > 0) {
+    word(`Nothing to rely on: ${all} as of ${at}, but ${policy} has holes (below)`, "note");
+  } else word(`Trusted${under} as of ${at}: ${all}`, "good");
   byId("findings").replaceChildren(
     ...findings.filter(({ weight }) => weight !== "note").map(({ weight, path, message }) =>
       made("li", `${weight}: ${path}: ${message}`, "note")
@@ -86,10 +90,10 @@ function show({ verdict, findings, now }: Judged): void {
   }));
 }
 
-function word(text: string, good: boolean): void {
+function word(text: string, kind: "good" | "note" | "bad"): void {
   const element = byId("word");
   element.textContent = text;
-  element.className = good ? "good" : "bad";
+  element.className = kind;
 }
 
 for (const role of [...ROLES, "collateral"] as const) {
@@ -114,12 +118,12 @@ area.addEventListener("drop", (event) => {
   if (rest.length > 0) take("collateral", rest);
 });
 byId("judge").addEventListener("click", async () => {
-  word("…", false);
+  word("…", "note");
   byId("checks").replaceChildren();
   byId("findings").replaceChildren();
   try {
     show(await judge(await given(), Date.now()));
   } catch (error) {
-    word(messageOf(error), false);
+    word(messageOf(error), "bad");
   }
 });

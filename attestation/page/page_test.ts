@@ -24,7 +24,7 @@ const snp = snpPolicy({
   products: ["Milan"],
   measurement: [hexAt(0x90, 48)],
   revocation: "any",
-  guest: { smt: "any", debug: "any", migration: "any", cxl: "any" },
+  guest: { smt: "any" },
   reportIdMa: "any",
   firmware: { provisional: "any" },
   vmpl: "any",
@@ -162,7 +162,18 @@ Deno.test({
         }, list);
       await drop(files);
       assert.equal(await page.textContent("#files"), "bundle: my-bundle.json");
-      assert.match(await appraise(page), /^Trusted as of 2026-06-01/);
+      assert.match(await appraise(page), /^Trusted under the bundle's own policy as of 2026-06-01/);
+      await page.fill("#reportData", "11".repeat(64));
+      assert.match(await appraise(page), /^NOT trusted .*: 1 of \d+ checks failed$/);
+      await page.fill("#reportData", "");
+      const open = bundle.replaceAll(/"measurement": \[[^\]]*\]/g, '"measurement": "any"');
+      await drop([["open-bundle.json", open]]);
+      assert.match(
+        await appraise(page),
+        /^Nothing to rely on: all \d+ checks hold as of .*, but the bundle's own policy has holes/,
+      );
+      assert.equal(await page.getAttribute("#word", "class"), "note");
+      await drop(files);
       await drop([[
         "policy.json",
         POLICY.replaceAll(/"measurement": \[[^\]]*\]/g, `"measurement": ["${"01".repeat(48)}"]`),

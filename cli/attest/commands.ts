@@ -45,9 +45,17 @@ export function addAttestCommands(program: Command, take: Take): void {
     .option("--offline", "use no network; this command never does")
     .addOption(fileOption("--policy <file>", "your own policy, instead of the bundle's"))
     .option("--time <time>", "judge at this time (2026-12-31T00:00:00Z), not at the bundle's")
+    .option("--report_data <hex>", "the report data you asked with, not the bundle's")
+    .option("--host_data <hex>", "the host data you expect, not the bundle's")
+    .option("--user_data <hex>", "the user-data you expect in an HCL report, not the bundle's")
+    .option("--nonce <hex>", "the nonce you asked with, not the bundle's")
     .addOption(fileOption("--eat <file>", "write the result as an attestation result (JSON)"))
-    .action((bundle, { policy, time, eat }) =>
-      take({ command: "verify", bundle, ...given({ policy, time, eat }) })
+    .action((bundle, { policy, time, eat, report_data, host_data, user_data, nonce }) =>
+      take({
+        command: "verify",
+        bundle,
+        ...given({ policy, time, eat, report_data, host_data, user_data, nonce }),
+      })
     );
   addMeasure(program, take);
   program.command("ca-bundle")

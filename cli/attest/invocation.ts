@@ -127,6 +127,11 @@ export type AttestInvocation =
     readonly policy?: string;
     /** Replaces the bundle's own time. */
     readonly time?: string;
+    /** Values of your own session, in place of the bundle's. */
+    readonly report_data?: string;
+    readonly host_data?: string;
+    readonly user_data?: string;
+    readonly nonce?: string;
     readonly eat?: string;
   }
   | {

@@ -69,5 +69,25 @@ Deno.test("A-1 cocos attestation validate refuses a value that contradicts the p
   assert.equal((await judged({ reportData: AA }, [])).exit, 0);
   const wrong = await judged({ reportData: AA }, ["--report_data", BB]);
   assert.equal(wrong.exit, 2);
-  assert.match(wrong.err, /report_data is bb.*, the policy demands aa/);
+  assert.match(wrong.err, /the report data given is bb.*, the policy demands aa/);
+});
+
+Deno.test("A-1 cocos verify judges a bundle by values of your own session, and names the holes of its policy", async () => {
+  await using kds = amd();
+  await inFolder(async (dir) => {
+    const argv = await snpFiles(dir);
+    const env = { HOME: dir, COCOS_AMD_KDS_URL: kds.url, COCOS_INTEL_PCS_URL: nobody() };
+    const bundle = `${dir}/b.json`;
+    const at = argv.indexOf("--measurement");
+    const open = argv.with(at + 1, "any");
+    assert.equal((await cocos([...open, "--bundle", bundle], { env, now: NOW })).exit, 0);
+    const own = await cocos(["verify", "--offline", bundle], { env, now: NOW });
+    assert.equal(own.exit, 0);
+    assert.match(own.err, /hole: snp\.measurement: any code may run in the guest/);
+    const right = ["verify", "--offline", bundle, "--report_data", AA];
+    assert.equal((await cocos(right, { env, now: NOW })).exit, 0);
+    const stale = await cocos(right.with(4, BB), { env, now: NOW });
+    assert.equal(stale.exit, 5);
+    assert.match(stale.out, /FAIL snp\.report-data/);
+  });
 });

@@ -2,8 +2,8 @@
 // its checks. Evidence and collateral are hostile; the policy comes from the person.
 import { CocosError, Exit, messageOf } from "../../base/mod.ts";
 import {
-  ANY,
   appraiseBundle,
+  boundPolicy,
   type Bundle,
   type Collateral,
   decodeAttestation,
@@ -12,6 +12,8 @@ import {
   formatAttestationText,
   formatBundle,
   formatPolicy,
+  type GivenValues,
+  lintPolicy,
   parseAttestationText,
   parseBundle,
   parsePolicy,
@@ -40,7 +42,7 @@ import type { AttestInvocation, Mode, ValidateFlags } from "./invocation.ts";
 import { reportFromJson } from "./report_json.ts";
 import { cacheFolder, readServers } from "./servers.ts";
 import { writeFile } from "./write.ts";
-import { ANY_WORD, hexBytes, hexFlag, timeFlag, usage } from "./values.ts";
+import { hexBytes, hexFlag, timeFlag, usage } from "./values.ts";
 
 const MAX_IMA_BYTES = 256 * 1024 * 1024;
 const FAILED = "attestation validation and verification failed with error: ";
@@ -52,14 +54,14 @@ export async function validate(
 ): Promise<Exit> {
   const { terminal } = context;
   const asked = await orderOf(flags);
-  const order = { ...asked, policy: boundBy(asked.policy, flags) };
+  const session = sessionOf(asked.mode, flags, context.now());
+  const order = { ...asked, policy: boundPolicy(asked.policy, session) };
   requireFlags(order.policy, flags);
   terminal.say("Checking attestation");
   for (const { weight, path, message } of order.findings) {
     if (weight !== "note") terminal.say(printable(`${weight}: ${path}: ${message}`));
   }
   const given = await readEvidence(file, order.mode, order.policy, flags);
-  const session = sessionOf(order.mode, flags, context.now());
   const source = flags.offline && context.env("HOME") === undefined
     ? undefined
     : sourceOf(context, flags.offline);
@@ -87,19 +89,28 @@ export async function validate(
 
 /** Judges a bundle, with nothing but what is inside of it. */
 export async function verify(
-  { bundle: path, policy, time, eat }: AttestInvocation & { command: "verify" },
+  { bundle: path, policy, time, eat, ...values }: AttestInvocation & { command: "verify" },
   context: Context,
 ): Promise<Exit> {
   const inside = parseBundle(await readText(path, MAX_TEXT_BYTES * 2));
+  const given = givenValues(values);
+  const named = policy === undefined ? inside.policy : parsePolicy(await readText(policy));
   const bundle: Bundle = {
     ...inside,
-    ...(policy === undefined ? {} : { policy: parsePolicy(await readText(policy)) }),
-    session: { ...inside.session, ...(time === undefined ? {} : { now: timeFlag(time) }) },
+    policy: boundPolicy(named, given),
+    session: {
+      ...inside.session,
+      ...given,
+      ...(time === undefined ? {} : { now: timeFlag(time) }),
+    },
   };
   const { terminal } = context;
   terminal.say(`Judged as of ${new Date(bundle.session.now).toISOString()}`);
   if (policy === undefined) {
     terminal.say("The policy is the bundle's own: give --policy if you do not trust who made it.");
+  }
+  for (const { weight, path, message } of lintPolicy(bundle.policy)) {
+    if (weight !== "note") terminal.say(printable(`${weight}: ${path}: ${message}`));
   }
   return await conclude(await appraiseBundle(bundle), bundle, eat, context);
 }
@@ -156,63 +167,31 @@ function requireFlags(policy: Policy, flags: ValidateFlags): void {
   }
 }
 
-/**
- * A value given with the request is always compared, also where the policy would take any; one that
- * contradicts the policy's own is a mistake, never ignored (threat A-1).
- */
-function boundBy(policy: Policy, flags: ValidateFlags): Policy {
-  const word = (name: "report_data" | "host_data", fixed: string, bytes: number): string => {
-    const given = hexFlag(name, flags[name], bytes)?.toHex();
-    if (given === undefined || fixed === given || fixed === SESSION) return fixed;
-    if (fixed === ANY) return SESSION;
-    throw usage(
-      `${name} is ${given}, the policy demands ${fixed}`,
-      "Leave the flag out, or let the policy say session.",
-    );
-  };
-  const { snp, tdx, simulated, tpm, azureToken } = policy;
-  const hardware = <T extends { reportData: string }>(section: T): T => ({
-    ...section,
-    // With a TPM key bound by the report the flag is what went into the report, not what it carries.
-    ...(tpm === undefined ? { reportData: word("report_data", section.reportData, 64) } : {}),
-  });
-  const launched = <T extends { hostData: string }>(section: T): T => ({
-    ...section,
-    hostData: word("host_data", section.hostData, 32),
-  });
-  const nonce = flags.nonce === undefined ? {} : { nonce: "session" as const };
-  return {
-    ...policy,
-    ...(snp === undefined ? {} : { snp: hardware(launched(snp)) }),
-    ...(tdx === undefined ? {} : { tdx: hardware(tdx) }),
-    ...(simulated === undefined ? {} : { simulated: hardware(launched(simulated)) }),
-    ...(tpm === undefined ? {} : { tpm: { ...tpm, ...nonce, ...userDataOf(flags) } }),
-    ...(azureToken === undefined || azureToken.nonce !== ANY
-      ? {}
-      : { azureToken: { ...azureToken, ...nonce } }),
-  };
-}
-
-function userDataOf({ user_data }: ValidateFlags): { userData?: "session" } {
-  return user_data === undefined || user_data === ANY_WORD ? {} : { userData: "session" };
-}
-
 function sessionOf(mode: Mode, flags: ValidateFlags, now: number): Session {
-  const reportData = hexFlag("report_data", flags.report_data, 64);
-  const hostData = hexFlag("host_data", flags.host_data, 32);
-  const userData = hexFlag("user_data", flags.user_data, 64);
+  const { reportData, ...others } = givenValues(flags);
   return {
     now: flags.time === undefined ? now : timeFlag(flags.time),
-    ...(hostData === undefined ? {} : { hostData }),
-    ...(userData === undefined ? {} : { userData }),
+    ...others,
     // With a TPM key bound by the report, the flag is what went into the report, not the result.
     ...(reportData === undefined
       ? {}
       : mode === "snp-vtpm"
       ? { teeNonce: reportData }
       : { reportData }),
-    ...(flags.nonce === undefined ? {} : { nonce: hexBytes("nonce", flags.nonce) }),
   };
+}
+
+/** The values of flags that say them. */
+function givenValues(
+  flags: Partial<Pick<ValidateFlags, "report_data" | "host_data" | "user_data" | "nonce">>,
+): GivenValues {
+  const values = {
+    reportData: hexFlag("report_data", flags.report_data, 64),
+    hostData: hexFlag("host_data", flags.host_data, 32),
+    userData: hexFlag("user_data", flags.user_data, 64),
+    nonce: flags.nonce === undefined ? undefined : hexBytes("nonce", flags.nonce),
+  };
+  return present(values);
 }
 
 /** Evidence taken from the file and the flags, ready to be judged. */
