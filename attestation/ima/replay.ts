@@ -1,6 +1,6 @@
 // Replay of an IMA list to the value of its PCR, entry by entry, from zeros or from where an earlier
 // replay stopped. Template hashes are made anew: else names and digests shown would be unbound.
-import { sha1 } from "@noble/hashes/legacy.js";
+import type { sha1 } from "@noble/hashes/legacy.js";
 import { CocosError } from "../../base/mod.ts";
 import { type Bank, BANKS, zeroRegister } from "../banks.ts";
 import { equalBytes } from "../verdict.ts";
