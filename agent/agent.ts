@@ -100,7 +100,7 @@ export class Agent implements Commands, AsyncDisposable {
     this.#computation = computation;
     this.#state = found.state;
     telemetry.log("warn", `interrupted computation goes on in state ${found.state}`);
-    telemetry.event("interrupted", "InProgress");
+    telemetry.event("interrupted", "InProgress", this.#terms());
     this.#announce();
     if (found.state === "Running") this.#startRun(computation);
   }
@@ -277,6 +277,7 @@ export class Agent implements Commands, AsyncDisposable {
       ...(computation === undefined ? {} : {
         computation: {
           job: computation.job.id,
+          mode: this.#parts.config.mode,
           manifest: computation.bytes,
           progress: progress ?? computation.progress,
         },
@@ -300,6 +301,7 @@ export class Agent implements Commands, AsyncDisposable {
       mode,
       channel: manifest?.door.channel ?? door,
       ...(manifest?.agreement === undefined ? {} : { manifest: manifest.agreement.digest }),
+      ...(this.#door?.key === undefined ? {} : { doorKey: this.#door.key }),
     };
   }
 

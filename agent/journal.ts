@@ -2,6 +2,7 @@
 // C-2). One JSON file, replaced by rename, so that it is the previous or the next version, never a mix.
 import { CocosError, messageOf } from "../base/mod.ts";
 import { isJobId, type Kind, KINDS } from "../proto/mod.ts";
+import type { Mode } from "./config.ts";
 import { readSmallFile } from "./envfile.ts";
 import { MAX_MANIFEST_BYTES } from "./chunks.ts";
 import { DISK, type Disk, replaceFile } from "./replace.ts";
@@ -52,6 +53,8 @@ export interface Snapshot {
   /** Absent before a manifest and after Stop. */
   readonly computation?: {
     readonly job: string;
+    /** Mode of the agent that took it: none goes on in another one. */
+    readonly mode: Mode;
     /** The serialized run request. */
     readonly manifest: Uint8Array;
     readonly progress: Progress;
@@ -125,13 +128,15 @@ function parse(value: unknown): Snapshot {
   if (!isState(top.state)) throw new TypeError("state must be a state");
   if (top.computation === undefined) return { state: top.state };
   const computation = record(top.computation, "computation");
-  const { job, manifest } = computation;
+  const { job, mode, manifest } = computation;
   if (typeof job !== "string" || !isJobId(job)) throw new TypeError("job must be a job id");
+  if (mode !== "strict" && mode !== "compat") throw new TypeError("mode must be a mode");
   if (typeof manifest !== "string") throw new TypeError("manifest must be base64");
   return {
     state: top.state,
     computation: {
       job,
+      mode,
       manifest: Uint8Array.fromBase64(manifest),
       progress: parseProgress(record(computation.progress, "progress")),
     },

@@ -16,6 +16,7 @@ const full: Snapshot = {
   state: "ReceivingData",
   computation: {
     job: "job-0123456789abcdef",
+    mode: "strict",
     manifest: new Uint8Array([1, 2, 3]),
     progress: {
       algorithm: { kind: "python", args: ["--x", "é"], pythonRuntime: "", requirements: "ab" },

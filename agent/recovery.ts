@@ -37,11 +37,15 @@ export async function recovered(
 }
 
 async function whole(
-  { job: id, manifest: bytes, progress }: Required<Snapshot>["computation"],
+  { job: id, mode: began, manifest: bytes, progress }: Required<Snapshot>["computation"],
   state: State,
   area: WorkArea,
   mode: Mode,
 ): Promise<Computation> {
+  // Else a strict computation could be taken up by requests that are signed over a role only.
+  if (began !== mode) {
+    throw new CocosError("data-loss", `it began in mode ${began}, and this agent's is ${mode}`);
+  }
   const manifest = readManifest(bytes, mode);
   const job = area.job(id);
   const computation = new Computation(manifest, bytes, job, progress);

@@ -2,6 +2,7 @@
 // keys: each works once, where it was meant, for whom the manifest names (threats G-2 to G-4).
 import assert from "node:assert/strict";
 import { CocosError, Status } from "../base/mod.ts";
+import type { Mode } from "./config.ts";
 import { finished, TestAgent } from "./_fakes.ts";
 import { bytes, type Party, party } from "./_parties.ts";
 import { Scene } from "./_scene.ts";
@@ -64,17 +65,17 @@ async function replayAll(caller: Caller, sent: readonly Sent[]): Promise<void> {
 }
 
 /** The agent in the same work area again; it goes on with what it finds. */
-async function restarted(scene: Scene): Promise<TestAgent> {
+async function restarted(scene: Scene, mode: Mode = "strict"): Promise<TestAgent> {
   const { grantedPort: port, runner } = scene.agent.config;
   const again = await TestAgent.start({
     work: scene.work,
     server: scene.management.port,
     runner,
     port,
-    mode: "strict",
+    mode,
   });
   const server = await scene.reconnected();
-  await server.until("event interrupted/InProgress");
+  await server.until(`event interrupted/${mode === "strict" ? "InProgress" : "Terminated"}`);
   return again;
 }
 
@@ -136,6 +137,17 @@ Deno.test("G-2 a request that was signed and not sent is worth nothing after the
   await refused(after.send(sent), "unauthenticated", UNAUTHENTICATED);
   await after.algo(provider, algorithm);
   await server.until("event ReceivingData/InProgress");
+});
+
+Deno.test("G-2 an agent restarted in compat does not go on with what was agreed in strict", async () => {
+  await using scene = await started();
+  await using caller = new Caller(scene.agent.config.grantedPort);
+  await caller.algo(provider, algorithm);
+  await scene.agent[Symbol.asyncDispose]();
+  await using _compat = await restarted(scene, "compat");
+  scene.server.askState();
+  assert.equal(await scene.server.until("stateRes"), "stateRes 7 ReceivingManifest");
+  assert.deepEqual(scene.files(), ["/journal.json"]);
 });
 
 Deno.test("G-2 a challenge of one connection signed for is refused on another, also right after", async () => {

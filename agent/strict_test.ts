@@ -204,3 +204,40 @@ Deno.test("G-18 an insecure door is said in the log and in the event, and a chan
     await refused(client.azureAttestationToken({}), "unavailable", /ECONNREFUSED/);
   }
 });
+
+Deno.test("M-11 a policy changed after approval gives another digest, and nobody's request comes in", async () => {
+  const approved = agreementDigest(create(cvms.ComputationRunReqSchema, twoOwners()));
+  const changes: Run[] = [
+    { logReaders: ["server"] },
+    { limits: { wallSeconds: 1n } },
+    { limits: { memoryBytes: 1n << 30n } },
+    { limits: { processes: 64n } },
+    { limits: { diskBytes: 1n << 30n } },
+    { limits: { logBytes: 1n } },
+    { channel: "tls" },
+    { resultConsumers: [{ userKey: owner.spki }] },
+    { description: "the same, it says" },
+  ];
+  for (const change of changes) {
+    await using scene = await Scene.start({ mode: "strict" });
+    scene.server.manifest(twoOwners(change));
+    assert.equal(await scene.server.until("runRes"), `runRes ${ID} `);
+    const pinned = { kind: "pinned", check: () => {} } as const;
+    const security = change.channel === "tls" ? pinned : { kind: "none" } as const;
+    await using caller = new Caller(scene.agent.config.grantedPort, security);
+    await refused(
+      caller.client.party.challenge({
+        computationId: ID,
+        manifestDigest: new Uint8Array(approved),
+      }),
+      "untrusted",
+      /another manifest than the one approved/,
+    );
+    // A challenge for the agent's manifest does not carry the approved one in either.
+    await refused(
+      caller.call(owner, "algo", "algorithm", algorithm, { manifest: approved.toHex() }),
+      "unauthenticated",
+      "signed request is for another manifest",
+    );
+  }
+});

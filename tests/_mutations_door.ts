@@ -5,6 +5,7 @@ const FRONT = ["agent/front_test.ts"];
 const WIRE = ["tests/interop/agent_wire_test.ts"];
 const DOOR = ["proto/hostile_test.ts"];
 const MANIFEST = ["agent/manifest_test.ts"];
+const STRICT = ["agent/authorize_test.ts", "agent/replay_test.ts"];
 
 /** The list, by line. */
 export const DOOR_MUTATIONS: readonly Mutation[] = [
@@ -12,8 +13,8 @@ export const DOOR_MUTATIONS: readonly Mutation[] = [
     line: "G-1",
     removes: "the check that a signature was found",
     file: "agent/authorize.ts",
-    find: "if (index < 0) throw badSignature();",
-    replace: "",
+    find: "const signer = keys[valid.indexOf(true)];",
+    replace: "const signer = keys[Math.max(0, valid.indexOf(true))];",
     tests: FRONT,
   },
   {
@@ -36,8 +37,8 @@ export const DOOR_MUTATIONS: readonly Mutation[] = [
     line: "G-1",
     removes: "the signature checked before the payload, instead of after it",
     file: "agent/algo.ts",
-    find: "authorize(call, ROLES.algorithm, [owner]);",
-    replace: "for await (const _ of requests);\n  authorize(call, ROLES.algorithm, [owner]);",
+    find: "  authorize(computation, call, ROLES.algorithm,",
+    replace: "  for await (const _ of requests);\n  authorize(computation, call, ROLES.algorithm,",
     tests: WIRE,
   },
   {
@@ -49,12 +50,95 @@ export const DOOR_MUTATIONS: readonly Mutation[] = [
     tests: ["proto/auth_test.ts", ...WIRE],
   },
   {
+    line: "G-2",
+    removes: "the challenge asked for",
+    file: "agent/authorize.ts",
+    find: "if (age === undefined || age >= request.lifetime) {",
+    replace: "if (age !== undefined && age >= request.lifetime) {",
+    tests: STRICT,
+  },
+  {
+    line: "G-2",
+    removes: "a challenge used up by its first use",
+    file: "agent/challenges.ts",
+    find: "given?.delete(challenge);",
+    replace: "",
+    tests: [...STRICT, "agent/challenges_test.ts"],
+  },
+  {
+    line: "G-2",
+    removes: "a challenge bound to its connection",
+    file: "agent/challenges.ts",
+    find: "= new WeakMap<object, Map<string, number>>();",
+    replace:
+      "= ((all?: Map<string, number>) => ({ get: (_: object) => all, set: (_: object, m: typeof all) => all = m }))();",
+    tests: ["agent/challenges_test.ts"],
+  },
+  {
+    line: "G-2",
+    removes: "one object for all calls of one connection, and no other",
+    file: "proto/_adapter.ts",
+    find: "connection: streamOf(call).session ?? {},",
+    replace: "connection: globalThis,",
+    tests: ["proto/connection_test.ts"],
+  },
+  {
+    line: "G-2",
+    removes: "the manifest's digest compared",
+    file: "agent/authorize.ts",
+    find:
+      'if (request.manifest !== manifest.agreement?.digest) throw badRequest("is for another manifest");',
+    replace: "",
+    tests: STRICT,
+  },
+  {
+    line: "G-2",
+    removes: "the computation compared",
+    file: "agent/authorize.ts",
+    find:
+      'if (request.computation !== manifest.id) throw badRequest("is for another computation");',
+    replace: "",
+    tests: STRICT,
+  },
+  {
+    line: "G-3",
+    removes: "the method compared",
+    file: "agent/authorize.ts",
+    find: 'if (request.method !== call.method) throw badRequest("is for another method");',
+    replace: "",
+    tests: STRICT,
+  },
+  {
+    line: "G-4",
+    removes: "the item's owner asked for",
+    file: "agent/authorize.ts",
+    find: "if (!claim.owners.some(({ id }) => id === signer.id)) throw foreignItem();",
+    replace: "",
+    tests: STRICT,
+  },
+  {
     line: "G-6",
     removes: "the largest message a server takes",
     file: "proto/server.ts",
     find: '"grpc.max_receive_message_length": MAX_MESSAGE_BYTES',
     replace: '"grpc.max_receive_message_length": -1',
     tests: DOOR,
+  },
+  {
+    line: "G-7",
+    removes: "payload and size compared before the first byte",
+    file: "agent/authorize.ts",
+    find: "if (request.payload !== payload || request.size !== size) throw otherPayload();",
+    replace: "",
+    tests: STRICT,
+  },
+  {
+    line: "G-7",
+    removes: "the declared size as an upload's limit",
+    file: "agent/agent.ts",
+    find: "return Math.min(declared ?? Infinity, this.maxUploadBytes);",
+    replace: "return this.maxUploadBytes + (declared ?? 0) * 0;",
+    tests: STRICT,
   },
   {
     line: "G-7",
@@ -68,8 +152,8 @@ export const DOOR_MUTATIONS: readonly Mutation[] = [
     line: "G-7",
     removes: "the state checked at a dataset's first message",
     file: "agent/data.ts",
-    find: 'agent.expect(computation, "ReceivingData");',
-    replace: "",
+    find: 'agent.expect(computation, "ReceivingData");\n        open',
+    replace: "open",
     tests: FRONT,
   },
   {
