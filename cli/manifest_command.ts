@@ -30,7 +30,8 @@ export async function manifestCommand(
           { hint: "Nothing was approved." },
         );
       }
-      terminal.say(agreementText(agreement));
+      // Whoever names the digest has read it.
+      if (invocation.digest === undefined) terminal.say(agreementText(agreement));
       await new Approvals(context.env).approve(agreement);
       terminal.success(`Approved manifest ${digest} of computation ${terms.id}`, { before: "✅" });
       return terminal.result({ approved: terms.id, digest });

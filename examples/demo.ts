@@ -52,7 +52,15 @@ function untilEvent(server: ReturnType<Stage["start"]>, wanted: string, limitMs:
 
 async function main(stage: Stage): Promise<void> {
   const home = Deno.env.get("HOME") ?? "/";
-  const base = { HOME: home, PATH: Deno.env.get("PATH") ?? "", COCOS_DENO: Deno.execPath() };
+  const base = {
+    HOME: home,
+    PATH: Deno.env.get("PATH") ?? "",
+    COCOS_DENO: Deno.execPath(),
+    DENO_DIR: Deno.env.get("DENO_DIR") ??
+      `${Deno.env.get("XDG_CACHE_HOME") ?? `${home}/.cache`}/deno`,
+  };
+  /** Surroundings of a party: a home of its own, where what it approved is kept. */
+  const at = (party: string) => ({ ...base, HOME: `${stage.folder}/${party}` });
   const tables = `${root}examples/hospitals`;
 
   await stage.step("Prepare this machine and the image of the confidential VM", async () => {
@@ -70,7 +78,7 @@ async function main(stage: Stage): Promise<void> {
   await stage.step("Each party makes a key pair on its own machine", async () => {
     for (const { name, key } of PARTIES) {
       Deno.mkdirSync(`${stage.folder}/${name}`);
-      await stage.run("bin/cocos", ["keys", "-k", key, "--dir", name], { env: base });
+      await stage.run("bin/cocos", ["keys", "-k", key, "--dir", name], { env: at(name) });
     }
   });
 
@@ -101,7 +109,7 @@ async function main(stage: Stage): Promise<void> {
       const started = stage.start(
         "computations",
         "bin/cocos-computations",
-        ["--file", "computation.json"],
+        ["--file", "computation.json", "--manifest-out", "manifest.json"],
         { ...base, COMPUTATIONS_PORT: String(serverPort) },
       );
       await started.until((line) => line.includes("listening at"), 60_000);
@@ -109,12 +117,28 @@ async function main(stage: Stage): Promise<void> {
     },
   );
 
+  await stage.step("Each party reads the manifest and approves it", async () => {
+    say(
+      (await stage.run("bin/cocos", ["manifest", "show", "manifest.json"], {
+        env: at("hospital-a"),
+      })).trimEnd().replaceAll(/^/gm, "   "),
+    );
+    const [digest = ""] = (await stage.run("bin/cocos", ["manifest", "digest", "manifest.json"], {
+      env: at("hospital-a"),
+      quiet: true,
+    })).split("\n");
+    for (const { name } of PARTIES) {
+      await stage.run(
+        "bin/cocos",
+        ["manifest", "approve", "manifest.json", "--digest", digest],
+        { env: at(name) },
+      );
+    }
+  });
+
   const manager = { ...base, MANAGER_GRPC_URL: `localhost:${managerPort}` };
   const { id, port } = await stage.step("The host's manager boots a VM for it", async () => {
-    const started = stage.start("manager", "bin/cocos-manager", [
-      "--guest-compat",
-      "--remove-vms-on-exit",
-    ], {
+    const started = stage.start("manager", "bin/cocos-manager", ["--remove-vms-on-exit"], {
       ...base,
       MANAGER_GRPC_PORT: String(managerPort),
       MANAGER_GRPC_URL: `localhost:${serverPort}`,
@@ -136,23 +160,19 @@ async function main(stage: Stage): Promise<void> {
     return made;
   });
 
-  const agent = { ...base, AGENT_GRPC_URL: `localhost:${port}` };
+  const agent = (party: string) => ({ ...at(party), AGENT_GRPC_URL: `localhost:${port}` });
   await stage.step("The parties upload what is theirs", async () => {
     await stage.run("bin/cocos", [
-      "--compat",
       "algo",
       `${tables}/logistic_regression.py`,
       "algorithm-provider/private.pem",
-      "-a",
-      "python",
-    ], { env: agent });
+    ], { env: agent("algorithm-provider") });
     for (const hospital of ["hospital-a", "hospital-b"]) {
       await stage.run("bin/cocos", [
-        "--compat",
         "data",
         `${tables}/${hospital}.csv`,
         `${hospital}/private.pem`,
-      ], { env: agent });
+      ], { env: agent(hospital) });
     }
   });
 
@@ -162,13 +182,12 @@ async function main(stage: Stage): Promise<void> {
 
   const model = await stage.step("The one named consumer fetches the result", async () => {
     await stage.run("bin/cocos", [
-      "--compat",
       "result",
       "research-office/private.pem",
       "results.zip",
       "--extract",
       "results",
-    ], { env: agent });
+    ], { env: agent("research-office") });
     return JSON.parse(Deno.readTextFileSync(`${stage.folder}/results/model.json`)) as {
       accuracy: number;
       trained_on: number;

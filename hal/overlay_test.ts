@@ -224,6 +224,31 @@ Deno.test("flags_of() adds the server to the network list and to nothing else", 
   });
 });
 
+Deno.test("mode_flag() is compat for that one word of the kernel's command line, else strict", async () => {
+  const lines: [string, string][] = [
+    ["quiet console=null cocos.mode=compat no_timer_check panic=1", "--compat\n"],
+    ["cocos.mode=compat", "--compat\n"],
+    ["quiet console=null", ""],
+    ["", ""],
+    ["cocos.mode=strict", ""],
+    ["cocos.mode=compatible", ""],
+    ["xcocos.mode=compat", ""],
+    ["cocos.mode=compat;", ""],
+    ["cocos.mode=COMPAT", ""],
+    ["AGENT_MODE=compat AGENT_COMPAT=1", ""],
+  ];
+  for (const [line, flag] of lines) {
+    const read = `cat() { [ "$1" = /proc/cmdline ] && printf '%s\\n' '${line}'; }`;
+    for (const { code, out } of await call(["mode_flag"], read)) {
+      assert.equal(code, 0, line);
+      assert.equal(out, flag, line);
+    }
+    // The environment of the caller makes no difference.
+    const tricked = `${read}; export mode=--compat AGENT_MODE=compat`;
+    for (const { out } of await call(["mode_flag"], tricked)) assert.equal(out, flag, line);
+  }
+});
+
 Deno.test("the start scripts pass an empty environment on and take the mode from the kernel's line", async () => {
   for (const name of ["agent", "runner"]) {
     const script = await Deno.readTextFile(`${OVERLAY}/cocos/lib/${name}`);
@@ -232,7 +257,8 @@ Deno.test("the start scripts pass an empty environment on and take the mode from
     assert.doesNotMatch(script, /eval|allow-all|\s-A\s/);
   }
   const agent = await Deno.readTextFile(`${OVERLAY}/cocos/lib/agent`);
-  assert.match(agent, /if told cocos\.mode=compat; then mode=--compat; fi/);
+  assert.match(agent, /^mode=\$\(mode_flag\)$/m);
+  assert.match(agent, / \$\{mode:\+"\$mode"\}$/m);
   assert.equal(agent.match(/setting /g)?.length, 1);
 });
 

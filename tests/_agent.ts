@@ -36,7 +36,7 @@ export async function workArea(house: House): Promise<string> {
   return area;
 }
 
-/** Starts `bin/cocos-agent` for a management server on this machine. */
+/** Starts `bin/cocos-agent` in compat for a management server on this machine. */
 export function startAgent(
   house: House,
   managementPort: number,
@@ -44,7 +44,18 @@ export function startAgent(
   env: Record<string, string> = {},
   flags: readonly string[] = [],
 ): Program {
-  return house.start("cocos-agent", ["--compat", ...launcherFlags(), ...flags], {
+  return startStrictAgent(house, managementPort, port, env, ["--compat", ...flags]);
+}
+
+/** Starts `bin/cocos-agent` as it is by default. */
+export function startStrictAgent(
+  house: House,
+  managementPort: number,
+  port: number,
+  env: Record<string, string> = {},
+  flags: readonly string[] = [],
+): Program {
+  return house.start("cocos-agent", [...launcherFlags(), ...flags], {
     AGENT_CVM_GRPC_URL: `127.0.0.1:${managementPort}`,
     AGENT_GRPC_HOST: "127.0.0.1",
     AGENT_GRPC_PORT: String(port),

@@ -61,6 +61,11 @@ export class House implements AsyncDisposable {
     return `${this.folder}/${name}`;
   }
 
+  /** Variables of a person whose home is a folder in here; Deno's cache stays where it is. */
+  home(name: string): Record<string, string> {
+    return { HOME: this.path(name), DENO_DIR: denoDir() };
+  }
+
   /** Writes a file in this folder; gives its path. */
   async write(name: string, content: string | Uint8Array, mode = 0o644): Promise<string> {
     const path = this.path(name);
@@ -190,6 +195,12 @@ function watch(name: string, child: Deno.ChildProcess): Program {
     return await ended.finally(() => clearTimeout(timer));
   };
   return { name, pid: child.pid, lines, ended, until, say, stop };
+}
+
+/** Where Deno keeps packages, as it finds the folder itself. */
+function denoDir(): string {
+  const cache = Deno.env.get("XDG_CACHE_HOME") ?? `${Deno.env.get("HOME")}/.cache`;
+  return Deno.env.get("DENO_DIR") ?? `${cache}/deno`;
 }
 
 /** A port of 127.0.0.1 that nothing listens on. */

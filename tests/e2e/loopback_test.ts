@@ -1,7 +1,7 @@
 // Whole computations without a VM: the same processes through the same launchers on loopback, with
 // the real sandbox. As root the launchers become users of their own; as a user they stay.
 import assert from "node:assert/strict";
-import { Management, startAgent } from "../_agent.ts";
+import { Management, startAgent, startStrictAgent } from "../_agent.ts";
 import { entries, freePort, House, listens, processesWith } from "../_house.ts";
 import { digest, party } from "../_parties.ts";
 
@@ -29,17 +29,23 @@ async function assertNothingLeft(
   for (const port of ports) assert.equal(await listens(port), false, `port ${port}`);
 }
 
+/** A management server with a computation, up to its first line; `manifest.json` is for the parties. */
+async function serve(house: House, name: string, computation: Record<string, unknown>) {
+  const port = freePort();
+  await house.write(`${name}.json`, JSON.stringify(computation));
+  const server = house.start("cocos-computations", [
+    ...["--file", `${name}.json`, "--manifest-out", house.path(`${name}.manifest`)],
+  ], { COMPUTATIONS_HOST: "127.0.0.1", COMPUTATIONS_PORT: String(port) });
+  await server.until((line) => line.includes("listening at"), "listening");
+  return { server, port, manifest: house.path(`${name}.manifest`) };
+}
+
 /** A computation file, `cocos-computations` and `cocos-agent`, up to the open door. */
 async function start(house: House, computation: Record<string, unknown>) {
-  const managementPort = freePort();
   const port = freePort();
-  await house.write("computation.json", JSON.stringify({ ...computation, agent: { port } }));
-  const server = house.start("cocos-computations", ["--file", "computation.json", "--compat"], {
-    COMPUTATIONS_HOST: "127.0.0.1",
-    COMPUTATIONS_PORT: String(managementPort),
-  });
-  await server.until((line) => line.includes("listening at"), "listening");
-  const agent = startAgent(house, managementPort, port);
+  const served = await serve(house, "computation", { ...computation, agent: { port } });
+  const { server, manifest } = served;
+  const agent = startStrictAgent(house, served.port, port);
   const event = (wanted: string) =>
     server.until((line) => {
       if (!line.includes('"agent event"')) return false;
@@ -51,12 +57,13 @@ async function start(house: House, computation: Record<string, unknown>) {
     }, wanted);
   await event("ReceivingAlgorithm/InProgress");
   await server.until((line) => line.includes("agent accepted the manifest"), "accepted");
-  const cocos = (...args: string[]) =>
-    house.run("cocos", ["--compat", ...args], { AGENT_GRPC_URL: `127.0.0.1:${port}` });
-  /** Runs a command that must succeed. */
+  const env = { ...house.home("home"), AGENT_GRPC_URL: `127.0.0.1:${port}` };
+  const cocos = (...args: string[]) => house.run("cocos", args, env);
+  /** Runs a command that must succeed; gives what it said to people. */
   const does = async (...args: string[]) => {
     const { code, stderr } = await cocos(...args);
     assert.equal(code, 0, `cocos ${args.join(" ")}\n${stderr}\n${agent.lines.join("\n")}`);
+    return stderr;
   };
   /** Runs a command that must fail with this exit code and text. */
   const fails = async (exit: number, text: string, ...args: string[]) => {
@@ -69,9 +76,9 @@ async function start(house: House, computation: Record<string, unknown>) {
   const stop = async () => {
     await agent.stop();
     assert.equal((await server.stop()).code, 0);
-    await assertNothingLeft(house, areas, [managementPort, port]);
+    await assertNothingLeft(house, areas, [served.port, port]);
   };
-  return { server, agent, event, does, fails, stop };
+  return { server, agent, event, does, fails, stop, manifest, port };
 }
 
 Deno.test("e2e: a shell script on a file and a directory, keys of all kinds, two consumers (O-3, G-4)", async () => {
@@ -98,9 +105,9 @@ echo to nobody
   await house.write("folder/a.csv", "a\n");
   await house.write("folder/deep/b.csv", "b\n");
   await house.write("other.csv", "something else\n");
+  await house.write("elsewhere/table.csv", "tabel\n");
   const run = await start(house, {
-    id: "loopback-1",
-    algorithm: { file: program, key: provider.publicFile },
+    algorithm: { file: program, key: provider.publicFile, args: ["one", "two words"] },
     datasets: [
       { file: "table.csv", key: hospital.publicFile },
       { file: "folder", key: clinic.publicFile },
@@ -109,21 +116,27 @@ echo to nobody
   });
   const { does, fails, event } = run;
 
-  await fails(4, "signature verification failed", "algo", program, stranger.privateFile);
+  await fails(5, "nobody here approved the manifest", "algo", program, provider.privateFile);
+  await does("manifest", "approve", run.manifest);
+  await fails(4, "another party's in the manifest", "algo", program, stranger.privateFile);
   await fails(6, "not yet ready", "result", office.privateFile, "early.zip");
-  await fails(1, "hash does not match manifest", "algo", "other.csv", provider.privateFile);
+  await fails(1, "bytes, in the manifest it has", "algo", "other.csv", provider.privateFile);
   await fails(6, "not expecting this operation", "data", "table.csv", hospital.privateFile);
-  await does("algo", program, provider.privateFile, "--args", "one", "--args", "two words");
+  await fails(5, "--args is", "algo", program, provider.privateFile, "--args", "three");
+  const said = await does("algo", program, provider.privateFile);
+  const key = /door_key":"([0-9a-f]{64})"/.exec(run.server.lines.join("\n"))?.[1] ?? "nothing";
+  // The key the parties pin at first use is the one the management server was told.
+  assert.ok(said.includes("Connected to agent  with TLS"), said);
+  await does("data", "table.csv", hospital.privateFile, "--pin", `sha256:${key}`);
   await event("ReceivingData/InProgress");
   await fails(6, "not expecting this operation", "algo", program, provider.privateFile);
-  await fails(4, "signature verification failed", "data", "table.csv", office.privateFile);
-  await fails(4, "dataset not declared", "data", "other.csv", hospital.privateFile);
-  await fails(4, "dataset not declared", "data", "table.csv", clinic.privateFile);
-  await does("data", "table.csv", hospital.privateFile);
-  await does("data", "folder", clinic.privateFile, "--decompress");
+  await fails(4, "another party's in the manifest", "data", "folder", office.privateFile);
+  await fails(1, 'no dataset "other.csv"', "data", "other.csv", clinic.privateFile);
+  await fails(1, "has the digest", "data", "elsewhere/table.csv", hospital.privateFile);
+  await does("data", "folder", clinic.privateFile);
   await event("ConsumingResults/Ready");
 
-  await fails(4, "signature verification failed", "result", hospital.privateFile, "no.zip");
+  await fails(4, "gives the result to other keys", "result", hospital.privateFile, "no.zip");
   await does("result", office.privateFile, "office.zip", "--extract", "got");
   const read = (name: string) => Deno.readTextFile(house.path(name));
   assert.equal(await read("got/args.txt"), "2:one:two words\n");
@@ -146,7 +159,43 @@ echo to nobody
   await run.stop();
 });
 
-Deno.test("e2e: Python on a dataset, through the seed's test server", async () => {
+Deno.test("e2e: M-7 the parties approved one manifest, the agent was given another: nobody sends a byte", async () => {
+  await using house = await House.open("loopback");
+  const owner = await party(house, "owner", "ecdsa");
+  const thief = await party(house, "thief", "ed25519");
+  const program = await house.write("algo.sh", "#!/bin/sh\ncat datasets/* >results/all\n", 0o755);
+  await house.write("table.csv", "secret\n");
+  const agreed = {
+    algorithm: { file: program, key: owner.publicFile },
+    datasets: [{ file: "table.csv", key: owner.publicFile }],
+    consumers: [owner.publicFile],
+  };
+  // What the parties read, from a server that tells them the truth.
+  const honest = await serve(house, "agreed", { ...agreed, agent: { port: 7002 } });
+  const { id } = JSON.parse(await Deno.readTextFile(honest.manifest));
+  // What the agent gets: the same id and files, and one consumer more.
+  const run = await start(house, {
+    ...agreed,
+    id,
+    consumers: [owner.publicFile, thief.publicFile],
+  });
+  await run.does("manifest", "approve", honest.manifest);
+  const other = "another manifest than the approved one";
+  for (const flags of [[], ["--manifest", honest.manifest]]) {
+    await run.fails(5, other, "algo", program, owner.privateFile, ...flags);
+    await run.fails(5, other, "data", "table.csv", owner.privateFile, ...flags);
+    await run.fails(5, other, "result", owner.privateFile, "out.zip", ...flags);
+  }
+  await run.fails(5, "they differ in", "algo", program, owner.privateFile);
+  assert.deepEqual(entries(house.folder).filter((name) => name.startsWith("out")), []);
+  // Whoever approves the other one himself is taken: it was the manifest, and nothing else.
+  await run.does("algo", program, owner.privateFile, "--manifest", run.manifest);
+  await run.event("ReceivingData/InProgress");
+  assert.equal((await honest.server.stop()).code, 0);
+  await run.stop();
+});
+
+Deno.test("e2e: Python on a dataset, through the seed's test server, without TLS", async () => {
   await using house = await House.open("loopback");
   const owner = await party(house, "owner", "ecdsa");
   const program = await house.write(
@@ -168,19 +217,27 @@ json.dump({"mean": sum(rows) / len(rows), "args": sys.argv[1:]}, open("results/m
     "false",
     "-data-paths",
     "numbers.csv",
+    ...["-algo-args=-v", "-algo-args", "a b"],
   ], { HOST: "127.0.0.1", PORT: String(managementPort) });
   await server.until((line) => line.includes("listening at"), "listening");
   // The test server's manifest names port 7002; the agent's own setting is stronger.
   const port = freePort();
-  const agent = startAgent(house, managementPort, port);
+  const agent = startStrictAgent(house, managementPort, port);
   await server.until((line) => line.includes("agent accepted the manifest"), "accepted");
+  const env = { ...house.home("home"), AGENT_GRPC_URL: `127.0.0.1:${port}` };
   const cocos = async (...args: string[]) => {
-    const { code, stderr } = await house.run("cocos", ["--compat", ...args], {
-      AGENT_GRPC_URL: `127.0.0.1:${port}`,
-    });
+    const { code, stderr } = await house.run("cocos", args, env);
     assert.equal(code, 0, stderr);
+    return stderr;
   };
-  await cocos("algo", program, owner.privateFile, "-a", "python", "--args=-v", "--args", "a b");
+  // As somebody at a pipe does it: reads what the agent holds, then approves it.
+  const { stdout } = await house.run("cocos", ["manifest", "show"], env);
+  assert.match(stdout, /arguments {5}"-v" "a b"/);
+  assert.match(await cocos("manifest", "approve"), /INSECURE: without protection/);
+  assert.match(
+    await cocos("algo", program, owner.privateFile, "-a", "python", "--args=-v", "--args", "a b"),
+    /INSECURE CHANNEL/,
+  );
   await cocos("data", "numbers.csv", owner.privateFile);
   await server.until((line) => line.includes('"ConsumingResults"'), "results");
   await cocos("result", owner.privateFile, "--extract", "out");
@@ -200,10 +257,10 @@ Deno.test("e2e: a program that fails says so to its consumer, and no partial res
   const owner = await party(house, "owner", "ed25519");
   const program = await house.write("fail.sh", "#!/bin/sh\necho half >results/half.txt\nexit 3\n");
   const run = await start(house, {
-    id: "fails",
     algorithm: { file: program, key: owner.publicFile },
     consumers: [owner.publicFile],
   });
+  await run.does("manifest", "approve", run.manifest);
   await run.does("algo", program, owner.privateFile);
   await run.event("Running/Failed");
   await run.event("Failed/Failed");
@@ -218,7 +275,7 @@ Deno.test("e2e: a program that fails says so to its consumer, and no partial res
   await run.stop();
 });
 
-Deno.test("e2e: stopped in the middle of a run, the agent does the next computation (M-10, S-9)", async () => {
+Deno.test("e2e: in compat, stopped in the middle of a run, the agent does the next computation (M-10, S-9)", async () => {
   await using house = await House.open("loopback");
   await using management = await Management.start();
   const owner = await party(house, "owner", "ecdsa");

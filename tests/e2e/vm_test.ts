@@ -53,7 +53,7 @@ Deno.test("e2e: the demo boots the image, computes with four parties and leaves 
 
 /** Where somebody loses patience: in the middle of the KVM probe, and of the VM's boot. */
 const POINTS = [
-  ["SIGTERM", "while the manager starts", "cocos-manager --guest-compat"],
+  ["SIGTERM", "while the manager starts", "cocos-manager --remove-vms-on-exit"],
   ["SIGINT", "while the VM boots", "its agent will answer on port"],
 ] as const;
 

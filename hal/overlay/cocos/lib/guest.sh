@@ -51,6 +51,12 @@ told() { # word
   esac
 }
 
+# How the agent speaks to parties: strict, unless the measured command line says otherwise. Nothing the
+# host's folders hold decides it.
+mode_flag() {
+  if told cocos.mode=compat; then echo --compat; fi
+}
+
 # Deno refuses /dev and /sys to the agent; what it needs for evidence is bound where it may read.
 bind_evidence() {
   if [ -c /dev/tpmrm0 ]; then
