@@ -6,9 +6,6 @@ import { AS_ROOT } from "../_harness.ts";
 export const PLACE = "/tmp/cocos-runtimes-docker";
 /** The engine's socket. */
 export const ENGINE = `${PLACE}/engine.sock`;
-/** The socket of an engine that a test plays. */
-export const FAKE = `${PLACE}/fake.sock`;
-
 /** The user whose map of ids is used; ids 0 to 999 go nowhere, 1000 is the runner's (bin/cocos-runner). */
 const MAP_USER = "daemon";
 
@@ -52,6 +49,9 @@ export type IdMap = "mapped" | "plain";
 
 /** Starts the engine and waits until it answers. */
 export async function startDockerd(ids: IdMap, ...flags: string[]): Promise<Dockerd> {
+  // One at a time, whoever tests on this machine.
+  const lock = await Deno.open(`${PLACE}.lock`, { read: true, write: true, create: true });
+  await lock.lock(true);
   await Deno.mkdir(PLACE, { recursive: true });
   await Deno.chmod(PLACE, 0o755);
   await Deno.writeTextFile(`${PLACE}/subuid`, `${MAP_USER}:100000:1000\n${MAP_USER}:61001:1\n`);
@@ -77,6 +77,7 @@ export async function startDockerd(ids: IdMap, ...flags: string[]): Promise<Dock
       // What containerd leaves mounted would keep the folder.
       await sh(`grep -o " ${PLACE}/[^ ]*" /proc/mounts | sort -r | xargs -r -n 1 umount -l`);
       await Deno.remove(PLACE, { recursive: true });
+      lock.close();
     },
   };
 }
@@ -88,6 +89,8 @@ for name in subuid subgid; do
   [ -e "/etc/$name" ] || : >"/etc/$name"
   mount --bind "${PLACE}/$name" "/etc/$name"
 done
+# As the image's engine: a container's processes can't give themselves another audit label then.
+echo 0 >/proc/self/loginuid 2>/dev/null || :
 exec dockerd "$@" >>${PLACE}/log 2>&1`;
   const process = new Deno.Command("/bin/sh", {
     // deno-fmt-ignore

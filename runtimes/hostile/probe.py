@@ -4,6 +4,8 @@
 import ctypes, errno, json, os, resource, signal, socket, sys
 
 tried = []
+# Files of these names are the algorithm's own in its kind of world.
+own = sys.argv[1:]
 
 
 def attempt(group, name, action):
@@ -39,15 +41,19 @@ READ = """
 
 def read(path):
     if os.path.isdir(path):
-        return os.listdir(path)
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    try:
-        return os.read(fd, 1)
-    finally:
-        os.close(fd)
+        got = os.listdir(path)
+    else:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            got = os.read(fd, 1)
+        finally:
+            os.close(fd)
+    if not got:
+        raise OSError("it is empty")
+    return got
 
 
-for path in READ:
+for path in [path for path in READ if path not in own]:
     attempt("S-2", "read " + path, lambda: read(path))
 data = b""
 try:
@@ -55,7 +61,8 @@ try:
 except OSError:
     pass
 # Deno tells its child which descriptors it passed; nothing else is there.
-foreign = [word for word in data.split(b"\0") if word and not word.startswith(b"DENO_EXTRA_STDIO_FDS=")]
+known = {b"DENO_EXTRA_STDIO_FDS", *[os.fsencode(name) for name in os.environ]}
+foreign = [word for word in data.split(b"\0") if word and word.split(b"=")[0] not in known]
 tried.append(["S-2", "environment of the first process", "refused" if foreign == [] else "DONE", repr(foreign)])
 others = [pid for pid in os.listdir("/proc") if pid.isdigit() and int(pid) not in (1, os.getpid())]
 tried.append(["S-2", "see other processes", "refused" if others == [] else "DONE", str(others)])
