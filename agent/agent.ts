@@ -310,6 +310,7 @@ export class Agent implements Commands, AsyncDisposable {
       computation,
       runner: this.#parts.runner,
       telemetry: this.#parts.telemetry,
+      mode: this.#parts.config.mode,
       begun: (progress) => this.#record(computation, progress),
       complete: (progress) => this.#move("RunComplete", progress),
       failed: (progress) => this.#move("RunFailed", progress),

@@ -4,6 +4,7 @@
 import { asCocosError, CocosError } from "../base/mod.ts";
 import type { FinishedEvent, LogReader } from "../proto/mod.ts";
 import type { Computation } from "./computation.ts";
+import type { Mode } from "./config.ts";
 import type { Progress } from "./journal.ts";
 import { packResults, RESULT_LIMITS } from "./results.ts";
 import { EXIT_CLASS, type Failure, failureOf, type Runner } from "./runner.ts";
@@ -17,6 +18,8 @@ export interface RunParts {
   readonly computation: Computation;
   readonly runner: Runner;
   readonly telemetry: Telemetry;
+  /** Whose rules hold where those of the Go programs differ. */
+  readonly mode: Mode;
   /** The run was counted. */
   begun(progress: Progress): void;
   /** Results are packed. */
@@ -105,6 +108,7 @@ export class Run {
             pythonRuntime: algorithm.pythonRuntime,
             args: algorithm.args,
             hasRequirements: algorithm.requirements !== undefined,
+            mode: this.#parts.mode,
             limits: manifest.limits.runner,
             ...(manifest.egress.length === 0 ? {} : { egress: manifest.egress }),
           },

@@ -198,7 +198,8 @@ export function failureOf({ outcome, code, signal, message }: FinishedEvent): Fa
     case "ok":
       return undefined;
     case "exit":
-      return execution(`exit status ${code}`);
+      // A WebAssembly trap has no exit status of the algorithm's own choice.
+      return execution(message.startsWith("trap: ") ? message : `exit status ${code}`);
     case "signal":
       return execution(`signal: ${SIGNALS[signal ?? 0] ?? `signal ${signal}`}`);
     case "timeout":

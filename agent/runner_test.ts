@@ -129,6 +129,7 @@ Deno.test("S-6 failureOf() gives the consumer the reason and the server only its
   const texts = [
     finished("exit", { code: 3 }),
     finished("exit", { code: 77 }),
+    finished("exit", { code: 134, message: "trap: access out of bounds" }),
     finished("signal", { signal: 11 }),
     finished("signal", { signal: 40 }),
     finished("timeout"),
@@ -138,6 +139,7 @@ Deno.test("S-6 failureOf() gives the consumer the reason and the server only its
   assert.deepEqual(texts.map((each) => each?.text), [
     "algorithm execution error: exit status 3",
     "algorithm execution error: exit status 77",
+    "algorithm execution error: trap: access out of bounds",
     "algorithm execution error: signal: segmentation fault",
     "algorithm execution error: signal: signal 40",
     "algorithm execution error: time limit exceeded",
