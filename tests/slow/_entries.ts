@@ -1,4 +1,5 @@
 // Every entry of the slow suite. To add one: a file here that exports an `Entry`, and its line below.
+import { flips, hunts, mutants } from "./checks.ts";
 import { disconnects } from "./disconnects.ts";
 import type { Entry } from "./_entry.ts";
 import { kills } from "./kills.ts";
@@ -7,4 +8,7 @@ import { kills } from "./kills.ts";
 export const ENTRIES: readonly Entry[] = [
   kills,
   disconnects,
+  mutants,
+  flips,
+  hunts,
 ];
