@@ -65,7 +65,7 @@ async function fails(folder: string, id: string | undefined, tests: string): Pro
     const lie = `  checks = checks.map((each) => each.id === ${JSON.stringify(id)} ` +
       "? { ...each, ok: true } : each);\n";
     const changed = source.replace(PLACE, `${lie}${PLACE}`)
-      .replaceAll('from "../base/', `from "${new URL("../base/", HERE)}`);
+      .replaceAll('"../base/', `"${new URL("../base/", HERE)}`);
     if (changed.length < source.length + lie.length) throw new Error(`no place for ${id}`);
     await Deno.writeTextFile(`${folder}/verdict.ts`, changed);
     imports[original.href] = `file://${folder}/verdict.ts`;
