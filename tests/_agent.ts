@@ -183,7 +183,7 @@ function describe(message: cvms.ClientStreamMessage["message"]): string {
     case "agentEvent":
       return `event ${message.value.eventType}/${message.value.status}`;
     case "runRes":
-      return `runRes ${message.value.computationId} ${message.value.error}`;
+      return `runRes ${message.value.computationId} ${message.value.error}${message.value.doorKey}`;
     case "stopComputationRes":
       return `stopped ${message.value.computationId} ${message.value.message}`;
     case "agentStateRes":

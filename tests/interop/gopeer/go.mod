@@ -1,6 +1,6 @@
 module gopeer
 
-go 1.23.0
+go 1.24.0
 
 require (
 	google.golang.org/grpc v1.75.0

@@ -31,6 +31,7 @@ type options struct {
 	args                                     list
 	datasets, publics                        list
 	algoKey, id, port, ttl, url, cvm         string
+	digest, pin                              string
 	timeout                                  time.Duration
 }
 
@@ -70,6 +71,9 @@ func pool(path string) (*x509.CertPool, error) {
 
 // clientCredentials picks none, TLS or mTLS by which files are given, as the Go programs do.
 func (o *options) clientCredentials() (credentials.TransportCredentials, error) {
+	if o.pin != "" {
+		return pinned(o.pin), nil
+	}
 	if o.ca == "" && o.cert == "" {
 		return insecure.NewCredentials(), nil
 	}
@@ -154,6 +158,8 @@ func main() {
 	f.Var(&o.datasets, "dataset", "digest:keyfile:name of a dataset in a manifest")
 	f.StringVar(&o.algoKey, "algorithm", "", "digest:keyfile of the algorithm in a manifest")
 	f.Var(&o.publics, "consumer", "public key file of a consumer in a manifest")
+	f.StringVar(&o.digest, "digest", "", "digest of the manifest that was approved")
+	f.StringVar(&o.pin, "pin", "", "SHA-256 of the server's SubjectPublicKeyInfo")
 	f.DurationVar(&o.timeout, "timeout", time.Minute, "longest life of this program")
 	if len(os.Args) < 2 {
 		f.Usage()
@@ -176,6 +182,7 @@ func main() {
 	run, ok := map[string]func(context.Context, *grpc.ClientConn, *options) error{
 		"health": checkHealth, "algo": algo, "data": data, "result": result,
 		"create": createVM, "remove": removeVM, "info": info, "policy": policy, "agent": playAgent,
+		"strict-algo": strictAlgo, "strict-data": strictData, "strict-result": strictResult,
 	}[os.Args[1]]
 	if !ok {
 		f.Usage()
