@@ -1,6 +1,6 @@
 // A strict agent on a real socket that keeps every call in order, and a manifest it holds. Only tests
 // import this file.
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { CocosError, digestOf } from "../base/mod.ts";
 import {
   AgentService,
@@ -8,6 +8,7 @@ import {
   canonicalManifest,
   cvms,
   implement,
+  type OutputResponseSchema,
   PartyService,
   readPublicKey,
   readPublicKeyPem,
@@ -91,6 +92,8 @@ export interface StrictScript {
   readonly resultDigest?: string;
   /** Error of every acknowledgement. */
   readonly acknowledgeError?: CocosError;
+  /** What the algorithm printed. */
+  readonly output?: MessageInitShape<typeof OutputResponseSchema>;
   /** Error of every challenge. */
   readonly challengeError?: CocosError;
 }
@@ -161,7 +164,10 @@ export async function strictAgent(script: StrictScript): Promise<StrictAgent> {
           if (script.acknowledgeError !== undefined) return Promise.reject(script.acknowledgeError);
           return Promise.resolve({});
         },
-        output: refuse,
+        output: (_request, call) => {
+          note(call);
+          return Promise.resolve(script.output ?? {});
+        },
       }),
       implement(AgentService, {
         algo: async (requests, call) => {

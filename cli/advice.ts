@@ -6,6 +6,11 @@ import { printable } from "./terminal.ts";
 /** Texts of the Go programs, which all travel as UNKNOWN, and what they mean. */
 const KNOWN: readonly (readonly [RegExp, ErrorCode, string])[] = [
   [
+    /another manifest than the one approved/,
+    "untrusted",
+    "The management server gave the agent another manifest meanwhile; `cocos manifest show` shows it.",
+  ],
+  [
     /signature verification failed/,
     "unauthenticated",
     "Use the private key that belongs to the public key in the manifest for this role.",

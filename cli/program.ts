@@ -66,6 +66,7 @@ export type Invocation =
     readonly force: boolean;
   })
   | ManifestInvocation
+  | (Trust & { readonly command: "output"; readonly key: string })
   | {
     readonly command: "create-vm";
     readonly serverUrl: string;
@@ -127,7 +128,22 @@ export function parse(argv: readonly string[]): Parsed {
         : `\`cocos ${word} --help\` shows how it is used.`,
     });
   }
+  if (found !== undefined && isParty(found)) refuseTrustInCompat(found, globals());
   return { ...found ?? { command: "help", text: program.helpInformation() }, globals: globals() };
+}
+
+function isParty(invocation: Invocation): invocation is Invocation & Trust {
+  return ["algo", "data", "result", "output"].includes(invocation.command);
+}
+
+/** An agent of the seed era has neither manifest nor key to compare: saying so must not be in vain. */
+function refuseTrustInCompat({ manifest, pin }: Trust, { compat }: Globals): void {
+  if (!compat || (manifest ?? pin) === undefined) return;
+  throw new CocosError(
+    "invalid-argument",
+    "--manifest and --pin are of the strict mode: an agent of the seed era has neither to compare",
+    { hint: "Leave --compat away, or them." },
+  );
 }
 
 /** The command, with its subcommand, that the arguments name. */
@@ -262,6 +278,13 @@ export function build(take: (invocation: Invocation) => void): Command {
         }),
         force,
       })
+    );
+
+  trusting(program.command("output"))
+    .description("print the last of what the algorithm printed, if the manifest lets you see it")
+    .addArgument(key())
+    .action((key, { manifest, pin }) =>
+      take({ command: "output", key, ...given({ manifest, pin }) })
     );
 
   addManifestCommands(program, take);

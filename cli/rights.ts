@@ -52,6 +52,10 @@ export function rights(parsed: Parsed, env: Source, resolve: Resolve): string[] 
       read.push(parsed.file, parsed.key);
       read.push(...[parsed.requirements, parsed.wheelhouse].filter((path) => path !== undefined));
       break;
+    case "output":
+      trusted(parsed);
+      read.push(parsed.key);
+      break;
     case "data":
       trusted(parsed);
       read.push(parsed.path, parsed.key);

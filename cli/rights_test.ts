@@ -50,6 +50,7 @@ Deno.test("rights() grants a command the files it was given, and its peer", () =
       `--allow-write=${kept},results.zip,results.zip.part`,
       local,
     ]],
+    [["output", "k"], [`--allow-read=k,${kept}`, `--allow-write=${kept}`, local]],
     [["manifest", "show"], [local]],
     [["manifest", "show", "m"], ["--allow-read=m"]],
     [["manifest", "digest", "m"], ["--allow-read=m"]],
@@ -131,6 +132,7 @@ Deno.test("cocos runs under exactly its rights, and uses each of them", async ()
   }] as const;
   const agreement = await manifestOf(publicPem, files[0], [files[1]], (message) => {
     message.algorithm!.requirementsHash = message.algorithm!.hash;
+    message.logReaders = ["consumers"];
   });
   await using old = await fakeAgent({ result: [result] });
   await using agent = await strictAgent({ agreement, publicPem, result });
@@ -161,6 +163,7 @@ Deno.test("cocos runs under exactly its rights, and uses each of them", async ()
         ["manifest", "approve", "m.json"],
         ["algo", "algo.py", "k.pem", "-r", "algo.py"],
         ["data", "d.csv", "k.pem"],
+        ["output", "k.pem"],
         ["result", "k.pem", "strict.zip"],
         ["create-vm", "--server-url", "localhost:7001", "--server-ca", "ca.pem"],
         ["remove-vm", "7"],

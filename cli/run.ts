@@ -29,6 +29,7 @@ const PREFIX: Partial<Record<Parsed["command"], string>> = {
   result: "Error retrieving computation result: ",
   "create-vm": "Error creating virtual machine: ",
   "remove-vm": "Error removing virtual machine: ",
+  output: "Cannot show the output: ",
   "manifest show": "Cannot show the manifest: ",
   "manifest digest": "Cannot show the manifest: ",
   "manifest approve": "Cannot approve the manifest: ",
@@ -41,6 +42,7 @@ const PEER: Partial<Record<Parsed["command"], Peer>> = {
   algo: "agent",
   data: "agent",
   result: "agent",
+  output: "agent",
   "create-vm": "manager",
   "remove-vm": "manager",
 };
@@ -124,6 +126,8 @@ async function dispatch(parsed: Parsed, context: Context): Promise<Exit | void> 
       return await (await import("./data.ts")).data(parsed, context);
     case "result":
       return await (await import("./result.ts")).result(parsed, context);
+    case "output":
+      return await (await import("./output.ts")).output(parsed, context);
     case "manifest show":
     case "manifest digest":
     case "manifest approve":

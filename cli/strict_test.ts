@@ -322,6 +322,37 @@ Deno.test("requirements must be the manifest's, given and with this digest", asy
   });
 });
 
+Deno.test("S-6 cocos output shows what was printed to those the manifest names, and to nobody else", async () => {
+  const output = { tail: "epoch 1\n\x1b[2Jepoch 2\n", droppedBytes: 7n, running: true };
+  await scene({ output }, async ({ dir, agent, run }) => {
+    await run(["manifest", "approve", `${dir}/manifest.json`]);
+    const { exit, err } = await run(["output", `${dir}/private.pem`]);
+    assert.equal(exit, Exit.DENIED);
+    assert.match(err, /does not let this key see what the algorithm prints/);
+    assertNothingSent(agent);
+  });
+  const open = await manifestOf(pair.publicPem, PROGRAM, [TABLE], (message) => {
+    message.logReaders = ["algorithm-provider"];
+  });
+  await scene({ agreement: open, output }, async ({ dir, agent, run }) => {
+    await Deno.writeTextFile(`${dir}/manifest.json`, open.text);
+    await run(["manifest", "approve", `${dir}/manifest.json`]);
+    const { exit, out, err } = await run(["output", `${dir}/private.pem`]);
+    assert.deepEqual([exit, out], [Exit.OK, "epoch 1\n\\u001b[2Jepoch 2\n"]);
+    assert.match(err, /7 bytes before this were not kept\nThe algorithm still runs/);
+    const { request, signed, method } = agent.calls.at(-1)!;
+    assert.deepEqual([method, request?.item, request?.payload, signed], [
+      "Output",
+      "output",
+      "",
+      true,
+    ]);
+    const json = JSON.parse((await run(["--json", "output", `${dir}/private.pem`])).out);
+    assert.deepEqual([json.output, json.dropped_bytes, json.running], [output.tail, 7, true]);
+    assert.equal((await run(["output", `${dir}/other.pem`])).exit, Exit.DENIED);
+  });
+});
+
 Deno.test("O-8 a result with another digest than announced is not kept, and not acknowledged", async () => {
   const result = await archive();
   await scene({ result, resultDigest: "00".repeat(32) }, async ({ dir, agent, run }) => {
@@ -376,6 +407,32 @@ Deno.test("M-11 an agent whose manifest cannot be read whole gets no byte", asyn
       assertNothingSent(agent);
     });
   }
+});
+
+Deno.test("M-7 an agent that changes its manifest between the two questions gets no byte", async () => {
+  const challengeError = new CocosError(
+    "untrusted",
+    "this agent has another manifest than the one approved",
+  );
+  await scene({ challengeError }, async ({ dir, agent, run }) => {
+    await run(["manifest", "approve", `${dir}/manifest.json`]);
+    for (const [, argv] of calls(dir)) assert.equal((await run(argv)).exit, Exit.UNTRUSTED);
+    assert.deepEqual([...new Set(agent.calls.map(({ method }) => method))], [
+      "Manifest",
+      "Challenge",
+    ]);
+  });
+});
+
+Deno.test("flags of the strict mode are refused in compat, not passed over", async () => {
+  for (const flags of [["--manifest", "m"], ["--pin", `sha256:${"00".repeat(32)}`]]) {
+    for (const [, argv] of calls("d")) {
+      const { exit, err } = await cocos(["--compat", ...argv, ...flags]);
+      assert.equal(exit, Exit.USAGE);
+      assert.match(err, /--manifest and --pin are of the strict mode/);
+    }
+  }
+  assert.equal((await cocos(["--compat", "checksum", "-m", "/none"])).exit, Exit.NOT_FOUND);
 });
 
 Deno.test("variables of the seed-era TLS are refused in the strict mode, not passed over", async () => {

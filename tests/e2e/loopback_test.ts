@@ -59,11 +59,11 @@ async function start(house: House, computation: Record<string, unknown>) {
   await server.until((line) => line.includes("agent accepted the manifest"), "accepted");
   const env = { ...house.home("home"), AGENT_GRPC_URL: `127.0.0.1:${port}` };
   const cocos = (...args: string[]) => house.run("cocos", args, env);
-  /** Runs a command that must succeed; gives what it said to people. */
+  /** Runs a command that must succeed; gives what it said. */
   const does = async (...args: string[]) => {
-    const { code, stderr } = await cocos(...args);
+    const { code, stdout, stderr } = await cocos(...args);
     assert.equal(code, 0, `cocos ${args.join(" ")}\n${stderr}\n${agent.lines.join("\n")}`);
-    return stderr;
+    return stderr + stdout;
   };
   /** Runs a command that must fail with this exit code and text. */
   const fails = async (exit: number, text: string, ...args: string[]) => {
@@ -255,10 +255,14 @@ json.dump({"mean": sum(rows) / len(rows), "args": sys.argv[1:]}, open("results/m
 Deno.test("e2e: a program that fails says so to its consumer, and no partial result leaves (O-7)", async () => {
   await using house = await House.open("loopback");
   const owner = await party(house, "owner", "ed25519");
-  const program = await house.write("fail.sh", "#!/bin/sh\necho half >results/half.txt\nexit 3\n");
+  const program = await house.write(
+    "fail.sh",
+    "#!/bin/sh\necho half >results/half.txt\necho because\nexit 3\n",
+  );
   const run = await start(house, {
     algorithm: { file: program, key: owner.publicFile },
     consumers: [owner.publicFile],
+    log_readers: ["consumers"],
   });
   await run.does("manifest", "approve", run.manifest);
   await run.does("algo", program, owner.privateFile);
@@ -272,6 +276,9 @@ Deno.test("e2e: a program that fails says so to its consumer, and no partial res
     "half.zip",
   );
   assert.deepEqual(entries(house.folder).filter((name) => name.startsWith("half")), []);
+  // The manifest lets the consumer, and nobody else, see what it printed.
+  assert.match(await run.does("output", owner.privateFile), /^because$/m);
+  assert.ok(!run.server.lines.some((line) => line.includes("because")));
   await run.stop();
 });
 
