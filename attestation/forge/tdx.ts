@@ -1,5 +1,6 @@
 // A fake Intel platform for tests: certificates of Intel's form under a fresh root, quotes and signed
 // statements with any field set to any value. Real policies refuse it by its root key.
+import { INTEL_TD_QE } from "../tdx/mod.ts";
 import { toHex } from "../verdict.ts";
 import { encodePem, Oid, parseCertificate, sha, Tag } from "../x509/mod.ts";
 import { integer, join, oid, sequence, tlv, TRUE } from "./der.ts";
@@ -12,6 +13,8 @@ import {
   type Pair,
   revocationList,
 } from "./pki.ts";
+
+const QE_SIGNER = INTEL_TD_QE.mrSigner;
 
 /** The time of the fake world. */
 export const NOW: number = Date.UTC(2026, 5, 1);
@@ -261,7 +264,7 @@ async function makeQuote(
   const report = new Uint8Array(384);
   put(report, {
     0x30: Uint8Array.of(0x11),
-    0x80: new Uint8Array(32).fill(0xdc),
+    0x80: Uint8Array.from(QE_SIGNER.match(/../g) ?? [], (pair) => parseInt(pair, 16)),
     0x100: u16(2),
     0x102: u16(4),
     0x140: await sha(256, join(point, auth)),
@@ -348,7 +351,7 @@ function qeIdentityOf(): Statement {
     miscselectMask: "FFFFFFFF",
     attributes: "11000000000000000000000000000000",
     attributesMask: "FBFFFFFFFFFFFFFF0000000000000000",
-    mrsigner: "DC".repeat(32),
+    mrsigner: QE_SIGNER.toUpperCase(),
     isvprodid: 2,
     tcbLevels: [
       { tcb: { isvsvn: 4 }, tcbDate, tcbStatus: "UpToDate" },

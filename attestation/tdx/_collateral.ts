@@ -28,9 +28,11 @@ import {
   checkModule,
   checkQeIdentity,
   converge,
+  INTEL_TD_QE,
   moduleLevel,
   platformLevel,
   qeLevel,
+  type QeMarks,
 } from "./tcb.ts";
 
 /** Ids decided here. */
@@ -80,11 +82,17 @@ export async function appraiseCollateral(
 ): Promise<TcbVerdict | undefined> {
   if (collateral === undefined) {
     const wanted = policy.tcb?.collateral;
+    const seam = toHex(quote.body.seamAttributes);
     for (const id of COLLATERAL_CHECKS) {
-      appraisal.check(id, wanted === ANY, wanted ?? NOT_SET, "no collateral at hand", {
+      if (id === "tdx.qe-identity") continue;
+      // What a statement would say of every module in use: no attribute, that is, no debugging.
+      const holds = wanted === ANY && (id !== "tdx.module" || /^0+$/.test(seam));
+      const actual = id === "tdx.module" ? `, SEAMATTRIBUTES ${seam}` : "";
+      appraisal.check(id, holds, wanted ?? NOT_SET, `no collateral at hand${actual}`, {
         remedy: "Give Intel's TCB info, QE identity and revocation lists for this platform.",
       });
     }
+    await checkQe(appraisal, quote, INTEL_TD_QE);
     return undefined;
   }
   const info = await appraisal.attempt(
@@ -134,12 +142,7 @@ export async function appraiseCollateral(
   );
   const { statement: qe } = identity;
   const levels: (Level | undefined)[] = [];
-  await appraisal.attempt(
-    "tdx.qe-identity",
-    `MRSIGNER ${qe.mrSigner}, ISVPRODID ${qe.isvProdId}, attributes as signed`,
-    () => checkQeIdentity(quote.qeReport, qe),
-    { remedy: "The quoting enclave is not Intel's." },
-  );
+  await checkQe(appraisal, quote, qe);
   levels.push(
     await appraisal.attempt(
       "tdx.tcb.qe-level",
@@ -170,6 +173,20 @@ export async function appraiseCollateral(
     ),
   );
   return judge(appraisal, levels.filter((each) => each !== undefined), policy, now);
+}
+
+/** The quoting enclave is checked always, with or without a statement (threat A-7). */
+async function checkQe(
+  appraisal: Appraisal<Ids>,
+  { qeReport }: TdxQuote,
+  qe: QeMarks,
+): Promise<void> {
+  await appraisal.attempt(
+    "tdx.qe-identity",
+    `MRSIGNER ${qe.mrSigner}, ISVPRODID ${qe.isvProdId}, attributes as signed`,
+    () => checkQeIdentity(qeReport, qe),
+    { remedy: "The quoting enclave is not Intel's." },
+  );
 }
 
 /** Chain of two to the pinned root, then the signature over the exact text. */

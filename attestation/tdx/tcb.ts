@@ -26,12 +26,32 @@ export function maskedEqual(value: string, mask: string, wanted: string): boolea
   return (number(value) & number(mask)) === number(wanted);
 }
 
+/** What an identity says a quoting enclave is, without its versions. */
+export type QeMarks = Pick<
+  QeIdentity,
+  "miscSelect" | "miscSelectMask" | "attributes" | "attributesMask" | "mrSigner" | "isvProdId"
+>;
+
+/**
+ * Intel's TD quoting enclave, as every statement so far describes it: it must be this one also where
+ * there is no statement. A host can have the PCK sign for an enclave of its own, and that one signs
+ * any quote; only the signer's digest tells them apart.
+ */
+export const INTEL_TD_QE: QeMarks = Object.freeze({
+  miscSelect: "00000000",
+  miscSelectMask: "ffffffff",
+  attributes: "11000000000000000000000000000000",
+  attributesMask: "fbffffffffffffff0000000000000000",
+  mrSigner: "dc9e2a7c6f948f17474e34a7fc43ed030f7c1563f1babddf6340c82e0e54a8c5",
+  isvProdId: 2,
+});
+
 /**
  * Compares a QE report with the identity.
  *
  * @throws {CocosError} `untrusted` that names the first field that differs.
  */
-export function checkQeIdentity(report: QeReport, identity: QeIdentity): void {
+export function checkQeIdentity(report: QeReport, identity: QeMarks): void {
   const misc = toHex(report.raw.subarray(16, 20));
   if (!maskedEqual(misc, identity.miscSelectMask, identity.miscSelect)) {
     throw refuse(`MISCSELECT ${misc}`);

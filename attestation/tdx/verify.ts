@@ -259,7 +259,10 @@ export function explainTdx(policy: TdxPolicy): Explained[] {
           ? ANY
           : advisories.join(", ") || "none",
       ],
-    ].map(([id, expected]) => ({ id: id as string, expected: `${expected}${also}` })),
+    ].map(([id, expected]) => ({
+      id: id as string,
+      expected: id === "tdx.qe-identity" ? expected as string : `${expected}${also}`,
+    })),
     ...explainRules(TDX_RULES, policy),
   ];
 }

@@ -379,6 +379,23 @@ Deno.test("appraiseTdx() accepts fake quotes of each version under a policy that
   }
 });
 
+Deno.test("A-7 appraiseTdx() checks enclave and module also where the policy takes quotes without collateral", async () => {
+  const without = async (platform: Case["platform"]) => {
+    const context = () => ({ collateral: undefined });
+    const verdict = await appraise({
+      ...(platform === undefined ? {} : { platform }),
+      context,
+      policy: tcb({ collateral: "any" }),
+    });
+    return verdict.checks.filter(({ ok }) => !ok).map(({ id }) => id);
+  };
+  assert.deepEqual(await without(undefined), []);
+  for (const qe of [{ 0x80: 0 }, { 0x100: 1 }, { 0x30: 0x13 }, { 0x10: 1 }]) {
+    assert.deepEqual(await without({ qe }), ["tdx.qe-identity"], JSON.stringify(qe));
+  }
+  assert.deepEqual(await without({ body: { 0x70: 1 } }), ["tdx.module"]);
+});
+
 Deno.test("appraiseTdx() judges module 1.0 by tdxModule and all TDX components", async () => {
   const verdict = await appraise({ platform: { body: { 1: 0 } } });
   assert.equal(verdict.ok, true);
