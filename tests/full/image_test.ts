@@ -87,7 +87,7 @@ Deno.test("full image S-15 Z-1: a container and scikit-learn run in the VM, and 
   assert.equal(code, 0, stderr);
   const { port } = JSON.parse(stdout) as { port: string };
   const cocos = async (...args: string[]) => {
-    const { code, stderr } = await house.run("cocos", args, {
+    const { code, stderr } = await house.run("cocos", ["--compat", ...args], {
       AGENT_GRPC_URL: `127.0.0.1:${port}`,
     });
     assert.equal(code, 0, `cocos ${args.join(" ")}\n${stderr}\n${management.said.join("\n")}`);
