@@ -2,6 +2,7 @@
 // value a run; everything it needs is made before the clock starts.
 import { AgentService, connect, readPrivateKey, ROLES, signRole } from "../../proto/mod.ts";
 import { House } from "../_house.ts";
+import { DOCKER_ROWS } from "./_docker.ts";
 import { timed } from "./_measure.ts";
 import { type Maker, type Scene, scene, type Work, work } from "./_scene.ts";
 import { VERIFIER_ROWS } from "./_verifier.ts";
@@ -53,7 +54,11 @@ function trivial(algorithm: typeof BIN, type: "bin" | "python"): Row["run"] {
 }
 
 /** `Algo` as any client calls it, without the start of a command. */
-async function sendAlgorithm(target: Scene, job: Work, type: "bin" | "python"): Promise<void> {
+export async function sendAlgorithm(
+  target: Scene,
+  job: Work,
+  type: "bin" | "python" | "docker",
+): Promise<void> {
   await using client = connect(AgentService, {
     target: { host: "127.0.0.1", port: target.port },
     security: { kind: "none" },
@@ -165,6 +170,7 @@ export const ROWS: readonly Row[] = [
   { id: "idle", title: "agent idle, memory", unit: "MiB", makers: BOTH, run: idle },
   { id: "help", title: "CLI --help", unit: "ms", makers: BOTH, run: help },
   ...VERIFIER_ROWS,
+  ...DOCKER_ROWS,
   {
     id: "create-vm",
     title: "create-vm (TCG)",

@@ -18,6 +18,8 @@ export interface Scene extends AsyncDisposable {
   ready(): Promise<void>;
   /** Memory of the agent process in MiB. */
   memory(field: "VmRSS" | "VmHWM"): Promise<number>;
+  /** The first line of the agent's or its runner's log that fits. */
+  line(wanted: (line: string) => boolean): Promise<string>;
   readonly port: number;
 }
 
@@ -67,7 +69,10 @@ async function randomFile(path: string, bytes: number): Promise<string> {
 }
 
 /** Our agent, with a management server inside this process. */
-async function ours({ house, owner, algorithm, datasets }: Work): Promise<Scene> {
+async function ours(
+  { house, owner, algorithm, datasets }: Work,
+  flags: readonly string[],
+): Promise<Scene> {
   const management = await Management.start();
   const port = freePort();
   const userKey = Uint8Array.fromBase64(
@@ -90,7 +95,7 @@ async function ours({ house, owner, algorithm, datasets }: Work): Promise<Scene>
   });
   const area = await workArea(house);
   const started = performance.now();
-  const agent = startAgent(house, management.port, port, {}, ["--work", area]);
+  const agent = startAgent(house, management.port, port, {}, ["--work", area, ...flags]);
   await agent.until((line) => line.includes("gRPC server listening"), "its door");
   const startMs = performance.now() - started;
   await management.until("runRes bench ");
@@ -108,6 +113,7 @@ async function ours({ house, owner, algorithm, datasets }: Work): Promise<Scene>
     },
     ready: async () => void await management.until("event ConsumingResults/Ready"),
     memory: (field) => memoryOf(pid, field),
+    line: (wanted) => agent.until(wanted, "a line"),
     async [Symbol.asyncDispose]() {
       await agent.stop();
       await management[Symbol.asyncDispose]();
@@ -156,6 +162,7 @@ async function go(
       await server.until((line) => line.includes("ConsumingResults"), "results");
     },
     memory: (field) => memoryOf(agent.pid, field),
+    line: (wanted) => agent.until(wanted, "a line"),
     async [Symbol.asyncDispose]() {
       await agent.stop();
       await server.stop();
@@ -164,6 +171,11 @@ async function go(
 }
 
 /** Starts an agent of a maker for some work. */
-export function scene(maker: Maker, job: Work, peers: string): Promise<Scene> {
-  return maker === "ours" ? ours(job) : go(job, peers);
+export function scene(
+  maker: Maker,
+  job: Work,
+  peers: string,
+  flags: readonly string[] = [],
+): Promise<Scene> {
+  return maker === "ours" ? ours(job, flags) : go(job, peers);
 }
