@@ -60,7 +60,7 @@ export async function get(invocation: Get, context: Context): Promise<void> {
       );
     if (evidence.length === 0) throw new CocosError("data-loss", "the agent sent no evidence");
     await writeFile(file, formOf(invocation, evidence), force, 0o600);
-  });
+  }, { anyKey: true });
   terminal.success("Attestation retrieved and saved successfully!");
   terminal.result({ file, kind });
 }

@@ -3,6 +3,8 @@
 import assert from "node:assert/strict";
 import { decodeAttestation, formatAttestationText } from "../../attestation/mod.ts";
 import { CocosError, Status } from "../../base/mod.ts";
+import { makeCertificate } from "../../channel/mod.ts";
+import { generateKeys } from "../../proto/mod.ts";
 import { cocos, fakeAgent, goError, inFolder } from "../_fakes.ts";
 import { FORGED } from "./_vendors.ts";
 import { reportFromJson, reportToJson } from "./report_json.ts";
@@ -222,4 +224,23 @@ Deno.test("cocos ima-measurements fetches the list and says whose word PCR 10 is
     assert.match(err, /PCR 10 is the agent's word/);
     assert.match(err, /\nMeasurements file verified!\n$/);
   }, { AGENT_GRPC_URL: agent.url });
+});
+
+Deno.test("cocos attestation get asks a strict agent's door too, whose key nobody vouches for", async () => {
+  const door = await makeCertificate({ commonName: "agent" });
+  await using agent = await fakeAgent({ evidence: () => [FORGED.report] }, door);
+  const env = { AGENT_GRPC_URL: agent.url };
+  await inside(async (run, dir) => {
+    const { exit, err } = await run(["attestation", "get", "snp", "--tee", "aa"]);
+    assert.equal(exit, 0, err);
+    assert.match(err, /Connected to agent {2}with TLS, its key is nobody's word yet/);
+    assert.deepEqual(await Deno.readFile(`${dir}/attestation.bin`), FORGED.report);
+    // Nothing of a party's is sent that way, in neither mode.
+    await Deno.writeTextFile(`${dir}/k.pem`, (await generateKeys("ed25519")).privatePem);
+    await Deno.writeTextFile(`${dir}/algo`, "x");
+    for (const mode of [[], ["--compat"]]) {
+      assert.notEqual((await run([...mode, "algo", "algo", "k.pem"])).exit, 0);
+    }
+    assert.deepEqual(agent.uploads, []);
+  }, env);
 });

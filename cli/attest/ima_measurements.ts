@@ -99,5 +99,5 @@ async function fetchList(
     }
     await draft.commit();
     return pcr10;
-  });
+  }, { anyKey: true });
 }
