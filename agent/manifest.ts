@@ -2,18 +2,12 @@
 // refusal that names the field. The management server is not trusted (threats M-2 to M-6).
 import { fromBinary } from "@bufbuild/protobuf";
 import { asCocosError, CocosError, DIGEST_BYTES, hex, messageOf, sha3_256 } from "../base/mod.ts";
-import {
-  canonicalManifest,
-  type Channel,
-  cvms,
-  digestOfCanonical,
-  type LogReader,
-  type PublicKey,
-  readPublicKey,
-} from "../proto/mod.ts";
+import { type Channel, cvms, type LogReader, type PublicKey, readPublicKey } from "../proto/mod.ts";
 import type { Mode } from "./config.ts";
 import { fold, ID_RULE, isComputationId, isLabel, LABEL_RULE } from "./labels.ts";
 import {
+  type Agreement,
+  agreementOf,
   type AlgorithmHeader,
   bad,
   checkUuid,
@@ -66,14 +60,6 @@ export interface AlgorithmItem {
   readonly header?: AlgorithmHeader;
   /** SHA3-256 of the uploaded requirements, lower-case hexadecimal; absent: none are declared. */
   readonly requirements?: string;
-}
-
-/** What the parties of a strict computation agreed on. */
-export interface Agreement {
-  /** RFC 8785 JSON in UTF-8. */
-  readonly canonical: Uint8Array<ArrayBuffer>;
-  /** Its digest, lower-case hexadecimal. */
-  readonly digest: string;
 }
 
 /** What the manifest says about the front door; texts are not checked yet, `door.ts` does. */
@@ -270,11 +256,6 @@ export function manifestDigest(manifest: Manifest): string {
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
   return hex(sha3_256(new TextEncoder().encode(text)));
-}
-
-function agreementOf(message: cvms.ComputationRunReq): Agreement {
-  const canonical = new TextEncoder().encode(canonicalManifest(message));
-  return Object.freeze({ canonical, digest: hex(digestOfCanonical(canonical)) });
 }
 
 function digestOf(path: string, hash: Uint8Array): string {

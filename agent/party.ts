@@ -14,7 +14,7 @@ import { authorize } from "./authorize.ts";
 import { CHALLENGE_SECONDS } from "./challenges.ts";
 import type { Computation } from "./computation.ts";
 import { datasetClaim } from "./data.ts";
-import type { Agreement } from "./manifest.ts";
+import type { Agreement } from "./terms.ts";
 import { badDigest, badRequest, otherManifest, stopped } from "./refusals.ts";
 import { consumerOf, readyResults, resultClaim } from "./result.ts";
 

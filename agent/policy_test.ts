@@ -212,3 +212,23 @@ Deno.test("S-10 limits and egress of the manifest reach the runner as they were 
   assert.deepEqual([job.egress, job.hasRequirements], [["pypi.org:443"], true]);
   assert.equal(usageIn(scene).exit, "timeout");
 });
+
+Deno.test("S-6 results that can't be packed are said to the server by their kind alone", async () => {
+  const behaviour: Behaviour = async ({ dir }) => {
+    using file = await Deno.create(`${dir}/results/${CANARY}`);
+    // Sparse: it takes no room, and counts whole.
+    await file.truncate(65 * 2 ** 30);
+    return { ...finished("ok"), usage: USAGE };
+  };
+  await using at = await ran(runOf([]), behaviour);
+  await refused(
+    at.caller.result(owner),
+    "run-failed",
+    /^error packing results: more than \d+ bytes$/,
+  );
+  const { received } = at.scene.server;
+  const line = "log WARN failed to run computation: error packing results: too-large";
+  assert.ok(received.includes(line));
+  assert.equal(usageIn(at.scene).exit, "failed");
+  assert.doesNotMatch(outgoing(at.scene), /canary|more than \d+ bytes/);
+});

@@ -6,7 +6,7 @@ import type { FinishedEvent, LogReader } from "../proto/mod.ts";
 import type { Computation } from "./computation.ts";
 import type { Mode } from "./config.ts";
 import type { Progress } from "./journal.ts";
-import { packResults, RESULT_LIMITS } from "./results.ts";
+import { type Packed, packResults, RESULT_LIMITS } from "./results.ts";
 import { EXIT_CLASS, type Failure, failureOf, type Runner } from "./runner.ts";
 import type { Telemetry } from "./telemetry.ts";
 
@@ -53,7 +53,7 @@ export class Run {
       await this.#execute();
     } catch (thrown) {
       if (computation.signal.aborted) return;
-      // A text that isn't ours may hold a name the algorithm chose.
+      // A text that isn't ours may hold anything.
       const text = thrown instanceof CocosError
         ? thrown.message
         : "algorithm execution error: internal error";
@@ -70,7 +70,8 @@ export class Run {
       return;
     }
     const { job } = computation;
-    const packed = await packResults(job.results, job.archive, RESULT_LIMITS, computation.signal);
+    const packed = await this.#packed();
+    if (packed === undefined) return;
     if (packed.skipped > 0) {
       const count = this.#seenBy("server") ? `${packed.skipped} things` : "things";
       telemetry.log("warn", `results: left out ${count} that are no plain files`);
@@ -80,6 +81,20 @@ export class Run {
     const { size, digest } = packed;
     this.#parts.complete({ ...computation.progress, results: { size, digest } });
     this.#tidy(() => job.removeInputs());
+  }
+
+  /** The results in their archive; `undefined` where they can't be packed and the run has failed. */
+  async #packed(): Promise<Packed | undefined> {
+    const { job, signal } = this.#parts.computation;
+    try {
+      return await packResults(job.results, job.archive, RESULT_LIMITS, signal);
+    } catch (thrown) {
+      signal.throwIfAborted();
+      // The text may quote a name the algorithm chose: for consumers, not for the server (S-6).
+      const { code, message } = asCocosError(thrown);
+      this.#fail({ text: message, kind: `error packing results: ${code}` });
+      return undefined;
+    }
   }
 
   /** Runs the job, once more when the runner died under it; gives why it failed. */
@@ -159,7 +174,7 @@ export class Run {
    */
   #usage(end: "ok" | "failed"): Record<string, unknown> | undefined {
     if (this.#parts.computation.manifest.agreement === undefined) return undefined;
-    if (this.#end === undefined) return { exit: "not-started" };
+    if (this.#end === undefined) return { exit: "failed" };
     const { outcome, usage: { wallMs, cpuMs, peakBytes, outputBytes, resultsBytes } } = this.#end;
     const shown = this.#seenBy("server") ? (value: number) => value : nextPowerOfTwo;
     return {

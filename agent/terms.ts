@@ -1,11 +1,13 @@
 // The terms of a run that only our manifests carry: type and arguments of the algorithm, sizes,
 // limits, who may see output, what an installation may reach. Their values must be right in both modes;
 // the strict mode also wants them there (threats R3, M-5, M-6, M-11).
-import { CocosError } from "../base/mod.ts";
+import { CocosError, hex } from "../base/mod.ts";
 import {
+  canonicalManifest,
   type Channel,
   CHANNELS,
   type cvms,
+  digestOfCanonical,
   isEgress,
   type Kind,
   KINDS,
@@ -16,6 +18,7 @@ import {
   MAX_ARGUMENT_BYTES,
   MAX_ARGUMENTS,
   MAX_EGRESS,
+  MAX_MESSAGE_BYTES,
 } from "../proto/mod.ts";
 
 /** How an algorithm is run. */
@@ -33,6 +36,17 @@ export interface RunLimits {
   /** Bytes that results, unpacked datasets and `/tmp` may each take. */
   readonly diskBytes?: number;
 }
+
+/** What the parties of a strict computation agreed on. */
+export interface Agreement {
+  /** RFC 8785 JSON in UTF-8. */
+  readonly canonical: Uint8Array<ArrayBuffer>;
+  /** Its digest, lower-case hexadecimal. */
+  readonly digest: string;
+}
+
+/** Longest canonical form: a message to a party holds it and a few bytes of its own. */
+const MAX_CANONICAL_BYTES = MAX_MESSAGE_BYTES - 64;
 
 /** Interpreters an algorithm may name; the image fixes what they are (threats S-12). */
 const PYTHON_RUNTIMES = ["", "python3", "pyodide"];
@@ -174,4 +188,18 @@ export function readChannel(word: string, attestedTls: boolean): Channel {
 /** Refuses an id that could be mistaken for another's. */
 export function checkUuid(id: string): void {
   if (!UUID.test(id)) throw bad("id", "must be a UUID in lower case");
+}
+
+/** What the parties of a strict manifest agreed on. */
+export function agreementOf(message: cvms.ComputationRunReq): Agreement {
+  const canonical = new TextEncoder().encode(canonicalManifest(message));
+  // Parties read it in one message, or not at all.
+  if (canonical.length > MAX_CANONICAL_BYTES) {
+    throw new CocosError(
+      "invalid-manifest",
+      `manifest in its canonical form has ${canonical.length} bytes, must have at most ` +
+        `${MAX_CANONICAL_BYTES}`,
+    );
+  }
+  return Object.freeze({ canonical, digest: hex(digestOfCanonical(canonical)) });
 }

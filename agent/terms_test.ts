@@ -127,6 +127,15 @@ Deno.test("M-6 R1 a strict manifest with a field nobody knows is refused, wherev
   readManifest(toBinary(cvms.ComputationRunReqSchema, whole), "strict");
 });
 
+Deno.test("M-6 a strict manifest that no party could read in one message is refused", () => {
+  const args = Array(40).fill("x".repeat(100_000));
+  const more = Array(2).fill("x".repeat(98_000));
+  const read = (values: string[]) =>
+    readManifest(manifestBytes(changed(set("algorithm", { args: values }))), "strict");
+  assert.ok((read(args).agreement?.canonical.length ?? 0) > 4_000_000);
+  assert.throws(() => read([...args, ...more]), /in its canonical form has \d+ bytes, must have/);
+});
+
 Deno.test("M-4 in strict one digest may be two datasets under two names", () => {
   const twice = [{ data: bytes("a"), filename: "x" }, { data: bytes("a"), filename: "y" }];
   const manifest = readManifest(manifestBytes(strictRun(owner, algorithm, twice)), "strict");

@@ -1,4 +1,5 @@
-// Defences of the front door, one by one: group G of the threat model.
+// Defences of the front door, of the strict mode and of its log policy, one by one: groups G and M of the
+// threat model, and S-5 and S-6.
 import type { Mutation } from "./_mutations.ts";
 
 const FRONT = ["agent/front_test.ts"];
@@ -244,5 +245,101 @@ export const DOOR_MUTATIONS: readonly Mutation[] = [
     find: 'throw new CocosError("data-loss", "received manifest may be corrupted", { cause });',
     replace: "throw cause;",
     tests: MANIFEST,
+  },
+  {
+    line: "G-18",
+    removes: "the channel a strict manifest must name",
+    file: "agent/terms.ts",
+    find: "const channel = CHANNELS.find((each) => each === word);",
+    replace: 'const channel = CHANNELS.find((each) => each === word) ?? "insecure";',
+    tests: ["agent/strict_test.ts"],
+  },
+  {
+    line: "G-18",
+    removes: "an open door said in the log",
+    file: "agent/agent.ts",
+    find: 'if (this.#door.server.protection === "none") {',
+    replace: "if (this.#door === undefined) {",
+    tests: ["agent/strict_test.ts"],
+  },
+  {
+    line: "M-6",
+    removes: "the refusal of fields nobody knows",
+    file: "proto/agreement.ts",
+    find: "if (first === undefined) return;",
+    replace: "if (first === undefined || first.no > 0) return;",
+    tests: ["agent/terms_test.ts", "proto/agreement_test.ts"],
+  },
+  {
+    line: "M-9",
+    removes: "the key made inside, for the one the server sent",
+    file: "agent/door.ts",
+    find: "tls: { cert, key }, key: pin,",
+    replace: "tls: { cert: request.certFile || cert, key: request.keyFile || key }, key: pin,",
+    tests: ["agent/strict_test.ts"],
+  },
+  {
+    line: "M-11",
+    removes: "one limit from what the parties agree on",
+    file: "proto/agreement.ts",
+    find: 'logBytes: whole("limits.log_bytes", limits?.logBytes),',
+    replace: "",
+    tests: ["agent/strict_test.ts", "proto/agreement_test.ts"],
+  },
+  {
+    line: "S-5",
+    removes: "the bound of lines a second for the server",
+    file: "agent/output.ts",
+    find: "if (this.#tokens < 1) {",
+    replace: "if (this.#tokens < -1e12) {",
+    tests: ["agent/output_test.ts"],
+  },
+  {
+    line: "S-5",
+    removes: "the bound of the tail",
+    file: "agent/output.ts",
+    find: "while (this.#characters > TAIL_CHARACTERS) {",
+    replace: "while (this.#characters > TAIL_CHARACTERS * 1e6) {",
+    tests: ["agent/output_test.ts"],
+  },
+  {
+    line: "S-5",
+    removes: "control characters made visible",
+    file: "agent/output.ts",
+    find: "this.#add(stream, plain(head));",
+    replace: "this.#add(stream, head);",
+    tests: ["agent/output_test.ts"],
+  },
+  {
+    line: "S-6",
+    removes: "the provider's place among the readers asked for",
+    file: "agent/party.ts",
+    find: '...(logReaders.includes("algorithm-provider") ? [algorithm.owner] : []),',
+    replace: "algorithm.owner,",
+    tests: ["agent/policy_test.ts"],
+  },
+  {
+    line: "S-6",
+    removes: "figures rounded for a server that may not see output",
+    file: "agent/run.ts",
+    find: ": nextPowerOfTwo;",
+    replace: ": (value: number) => value;",
+    tests: ["agent/policy_test.ts"],
+  },
+  {
+    line: "S-6",
+    removes: "the last words of a failure kept from consumers who may not see output",
+    file: "agent/result.ts",
+    find: 'if (!manifest.logReaders.includes("consumers")) return "";',
+    replace: "",
+    tests: ["agent/policy_test.ts"],
+  },
+  {
+    line: "S-6",
+    removes: "the server's place among the readers asked for",
+    file: "agent/run.ts",
+    find: 'this.#seenBy("server") ? (line) => telemetry.printed(line) : undefined,',
+    replace: "(line) => telemetry.printed(line),",
+    tests: ["agent/policy_test.ts"],
   },
 ];
