@@ -2,12 +2,17 @@
 // JSON. `deno task test:slow` calls it; the ordinary tests call a soak's short form themselves.
 import type { Outcome } from "./_soak.ts";
 import { disconnects } from "./_soak_events.ts";
+import { models } from "./_soak_model.ts";
+import { cycles, races } from "./_soak_races.ts";
 import { kills } from "./_soak_kill.ts";
 
 /** Every soak by name. */
 const SOAKS: Record<string, (runs: number, seed: number) => Promise<Outcome>> = {
   disconnects,
+  cycles,
   kills,
+  models,
+  races,
 };
 
 if (import.meta.main) {
