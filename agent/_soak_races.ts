@@ -111,7 +111,7 @@ async function race(
   server.manifest({ ...run, id: "2" });
   await server.until("runRes 1 ");
   await server.until("log WARN agent not expecting this operation in the current state");
-  const turns = new Turns(random);
+  let turns = new Turns(random);
   const clients = Array.from({ length: 3 }, () => scene.agent.client());
   const client = () => clients[random(clients.length)] as Client;
   const stops = random(2) === 0;
@@ -167,6 +167,7 @@ async function race(
   };
   /** Everybody at once, with a stop in between when chance wants it. */
   const crowd = async (calls: readonly (() => Promise<void>)[]) => {
+    turns = new Turns(random);
     const all = Promise.all(calls.map((call) => call()));
     all.catch(() => {});
     await turns.give(random(30));
@@ -177,10 +178,6 @@ async function race(
   };
   try {
     await crowd([algo, algo, () => data(0), () => result(0)]);
-    const again = new Turns(random);
-    turns.turn = () => again.turn();
-    turns.give = (count) => again.give(count);
-    turns.open = () => again.open();
     await crowd([
       () => data(0),
       () => data(0),
