@@ -83,8 +83,10 @@ export class Agent implements Commands, AsyncDisposable {
   async start(): Promise<void> {
     const { area, telemetry } = this.#parts;
     const found = await recovered(this.#journal, area, this.#parts.config.mode);
-    const removed = area.sweep(found.computation?.job.id);
-    if (removed.length > 0) telemetry.log("warn", `removed ${removed.length} leftovers`);
+    this.#purge(() => {
+      const removed = area.sweep(found.computation?.job.id);
+      if (removed.length > 0) telemetry.log("warn", `removed ${removed.length} leftovers`);
+    });
     if (found.computation === undefined) {
       this.#journal.write({ state: "Idle" });
       if (found.interrupted !== undefined) {
@@ -153,23 +155,15 @@ export class Agent implements Commands, AsyncDisposable {
     computation?.cancel();
     this.#computation = undefined;
     await Promise.all([this.#close(), computation?.run]);
-    let failure: unknown;
-    try {
-      area.sweep();
-    } catch (thrown) {
-      // The next manifest sweeps again and is refused while anything is left (threats Z-4).
-      failure = thrown;
-    }
+    const failure = this.#purge(() => area.sweep());
     telemetry.log(
       "info",
       `Method StopComputation took ${formatDuration(performance.now() - started)} to complete ` +
-        (failure === undefined
-          ? "without errors"
-          : `with error: ${asCocosError(failure).message}.`),
+        (failure === undefined ? "without errors" : `with error: ${failure.message}.`),
     );
-    this.#move("Stop");
+    this.#moveAnyway("Stop");
     telemetry.computationId = "";
-    this.#move("Start");
+    this.#moveAnyway("Start");
     if (failure !== undefined) throw failure;
   }
 
@@ -248,9 +242,52 @@ export class Agent implements Commands, AsyncDisposable {
       }
       this.#move("ResultsConsumed", progress);
       computation.endServing();
-      computation.job.purge();
+      this.#purge(() => computation.job.purge());
     } catch (thrown) {
       this.#parts.telemetry.log("error", asCocosError(thrown).message);
+    }
+  }
+
+  /**
+   * Removes what must be gone. What can't be is told and stays known: every manifest begins with the
+   * same removal and is refused while it fails (threats Z-4).
+   */
+  #purge(remove: () => void): CocosError | undefined {
+    const { telemetry } = this.#parts;
+    try {
+      remove();
+      return undefined;
+    } catch (thrown) {
+      const error = asCocosError(thrown);
+      telemetry.log("error", `purge failed: ${error.message}`);
+      telemetry.event("Purge", "Failed");
+      return error;
+    }
+  }
+
+  /**
+   * Moves although the journal can't be written: what ended the state before has happened, and an
+   * agent that stayed in it would be stuck (threats F-6). `makeRoom` is tried first, as a full disk is
+   * a reason to fail. A later life otherwise finds the older entry, and inputs that are gone.
+   */
+  #moveAnyway(event: Event, progress?: Progress, makeRoom?: () => void): void {
+    try {
+      this.#move(event, progress);
+    } catch (thrown) {
+      if (makeRoom !== undefined) {
+        this.#purge(makeRoom);
+        return this.#moveAnyway(event, progress);
+      }
+      const { telemetry } = this.#parts;
+      telemetry.log("error", `the journal is behind: ${asCocosError(thrown).message}`);
+      const computation = event === "Stop" ? undefined : this.#computation;
+      const state = next(this.#state, event, {
+        datasets: (computation?.manifest.datasets.length ?? 0) > 0,
+      });
+      if (state === undefined) throw thrown;
+      if (computation !== undefined && progress !== undefined) computation.progress = progress;
+      this.#state = state;
+      this.#announce();
     }
   }
 
@@ -313,7 +350,8 @@ export class Agent implements Commands, AsyncDisposable {
       mode: this.#parts.config.mode,
       begun: (progress) => this.#record(computation, progress),
       complete: (progress) => this.#move("RunComplete", progress),
-      failed: (progress) => this.#move("RunFailed", progress),
+      failed: (progress) => this.#moveAnyway("RunFailed", progress, () => computation.job.purge()),
+      purge: (remove) => void this.#purge(remove),
     });
     computation.run = run.finished();
   }

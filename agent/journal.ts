@@ -91,7 +91,11 @@ export class Journal {
       version: VERSION,
       state: snapshot.state,
       ...(computation === undefined ? {} : {
-        computation: { ...computation, manifest: computation.manifest.toBase64() },
+        computation: {
+          ...computation,
+          manifest: computation.manifest.toBase64(),
+          progress: needed(snapshot.state, computation.progress),
+        },
       }),
     });
     try {
@@ -119,6 +123,23 @@ export class Journal {
     } catch (cause) {
       throw new CocosError("data-loss", `Cannot read the journal: ${messageOf(cause)}`, { cause });
     }
+  }
+}
+
+/**
+ * What a later life needs of the progress. Arguments and names of unpacked files are a party's: they go
+ * when the inputs go, and after the last consumer even the digest of the results (threats Z-1).
+ */
+function needed(state: State, progress: Progress): Progress {
+  const { algorithm: _, datasets: __, results, ...rest } = progress;
+  switch (state) {
+    case "ConsumingResults":
+      return { ...rest, datasets: [], ...(results === undefined ? {} : { results }) };
+    case "Complete":
+    case "Failed":
+      return { ...rest, datasets: [] };
+    default:
+      return progress;
   }
 }
 

@@ -26,6 +26,8 @@ export interface RunParts {
   complete(progress: Progress): void;
   /** There will be no results. */
   failed(progress: Progress): void;
+  /** Does a removal, and tells it when it fails. */
+  purge(remove: () => void): void;
 }
 
 /** A run; it begins when it is made. */
@@ -80,7 +82,7 @@ export class Run {
     telemetry.event("Running", "Completed", this.#usage("ok"));
     const { size, digest } = packed;
     this.#parts.complete({ ...computation.progress, results: { size, digest } });
-    this.#tidy(() => job.removeInputs());
+    this.#parts.purge(() => job.removeInputs());
   }
 
   /** The results in their archive; `undefined` where they can't be packed and the run has failed. */
@@ -160,8 +162,8 @@ export class Run {
     const { computation, telemetry } = this.#parts;
     telemetry.log("warn", `failed to run computation: ${kind}`);
     telemetry.event("Running", "Failed", this.#usage("failed"));
-    this.#tidy(() => this.#parts.failed({ ...computation.progress, failure: text }));
-    this.#tidy(() => computation.job.purge());
+    this.#parts.failed({ ...computation.progress, failure: text });
+    this.#parts.purge(() => computation.job.purge());
   }
 
   #seenBy(reader: LogReader): boolean {
@@ -186,14 +188,6 @@ export class Run {
       outputBytes: shown(outputBytes),
       resultsBytes: shown(resultsBytes),
     };
-  }
-
-  #tidy(work: () => void): void {
-    try {
-      work();
-    } catch (thrown) {
-      this.#parts.telemetry.log("error", asCocosError(thrown).message);
-    }
   }
 }
 
