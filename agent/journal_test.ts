@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { isDeepStrictEqual } from "node:util";
 import fc from "fast-check";
 import { Journal, NO_PROGRESS, type Snapshot } from "./journal.ts";
-import { WorkArea } from "./work.ts";
+import type { Disk } from "./replace.ts";
+import { removeAll, WorkArea } from "./work.ts";
 
 async function withArea(use: (area: WorkArea) => void): Promise<void> {
   const dir = await Deno.makeTempDir();
@@ -105,5 +107,70 @@ Deno.test("F-6 Journal: a write that fails throws and keeps the version before i
     Deno.mkdirSync(`${area.root}/journal.json.new`);
     assert.throws(() => journal.write({ state: "Idle" }), { code: "io" });
     assert.deepEqual(journal.read(), full);
+  });
+});
+
+/** A disk that writes down what it was asked. */
+function recorder() {
+  const steps: { op: keyof Disk; path: string; to?: string; bytes?: Uint8Array }[] = [];
+  const disk: Disk = {
+    write: (path, bytes) => void steps.push({ op: "write", path, bytes }),
+    sync: (path) => void steps.push({ op: "sync", path }),
+    rename: (path, to) => void steps.push({ op: "rename", path, to }),
+    syncFolder: (path) => void steps.push({ op: "syncFolder", path }),
+  };
+  return { steps, disk };
+}
+
+/**
+ * Every content `path` may have when the power goes after these steps: bytes that were not synced may
+ * be there up to any length, a rename that was not synced may have happened or not.
+ */
+function afterPowerCut(steps: ReturnType<typeof recorder>["steps"], path: string) {
+  type File = { bytes: Uint8Array; synced: boolean };
+  const files = new Map<string, File>();
+  // What the folder on the disk may say the name stands for.
+  let names: (File | undefined)[] = [undefined];
+  for (const { op, path: at, to, bytes } of steps) {
+    if (op === "write") files.set(at, { bytes: bytes as Uint8Array, synced: false });
+    if (op === "sync") (files.get(at) as File).synced = true;
+    if (op === "rename" && to === path) names = [...names, files.get(at)];
+    if (op === "syncFolder") names = names.slice(-1);
+  }
+  return names.flatMap((file) => {
+    if (file === undefined || file.synced) return [file?.bytes];
+    const { bytes } = file;
+    return [0, 1, bytes.length >> 1, bytes.length - 1, bytes.length].map((n) => bytes.slice(0, n));
+  });
+}
+
+Deno.test("C-2 Journal: whenever the power goes, the version before or the version after is there", async () => {
+  await withArea((area) => {
+    const versions: Snapshot[] = [{ state: "Idle" }, full, { state: "ReceivingManifest" }, full];
+    const path = `${area.root}/journal.json`;
+    const { steps, disk } = recorder();
+    const journal = new Journal(area, disk);
+    // Number of steps after which each version was promised to be there.
+    const promised = versions.map((version) => {
+      journal.write(version);
+      return steps.length;
+    });
+    const real = new Journal(area);
+    let images = 0;
+    for (let cut = 0; cut <= steps.length; cut++) {
+      const done = promised.filter((count) => count <= cut).length;
+      for (const content of afterPowerCut(steps.slice(0, cut), path)) {
+        if (content === undefined) removeAll(path);
+        else Deno.writeFileSync(path, content);
+        const found = real.read();
+        const allowed = [versions[done - 1], versions[done]].filter((_, i) => i === 0 || done < 4);
+        assert.ok(
+          allowed.some((version) => isDeepStrictEqual(version, found)),
+          `after ${cut} steps: ${JSON.stringify(found)}`,
+        );
+        images++;
+      }
+    }
+    assert.ok(images > 20);
   });
 });
