@@ -22,6 +22,12 @@ export class AgentProcess implements AsyncDisposable {
     /** Default `compat`. */
     mode?: Mode;
     env?: Record<string, string>;
+    /** What is run in main.ts's place. */
+    program?: "./main.ts" | "./_faulty.ts";
+    /** Flags for Deno, before the program. */
+    flags?: readonly string[];
+    /** A command that becomes the agent: its words go before Deno's. */
+    wrap?: readonly string[];
   }) {
     this.port = options.port;
     const env: Record<string, string> = {
@@ -34,11 +40,14 @@ export class AgentProcess implements AsyncDisposable {
     if (options.mode !== "strict") argv.push("--compat");
     const command = readCommand(argv, (name) => env[name]);
     if (command.kind !== "start") throw new Error("no start");
-    const main = new URL("./main.ts", import.meta.url);
-    this.#child = new Deno.Command(Deno.execPath(), {
+    const main = new URL(options.program ?? "./main.ts", import.meta.url);
+    const [program = "", ...wrap] = [...options.wrap ?? [], Deno.execPath()];
+    this.#child = new Deno.Command(program, {
       args: [
+        ...wrap,
         ...["run", "-P", "--quiet", "--no-prompt", "--cached-only", "--no-check"],
         ...rights(command.config),
+        ...options.flags ?? [],
         main.pathname,
         ...argv,
       ],
@@ -68,6 +77,11 @@ export class AgentProcess implements AsyncDisposable {
       target: { host: "127.0.0.1", port: this.port },
       security: { kind: "none" },
     });
+  }
+
+  /** Sends it a signal that does not end it by itself. */
+  signal(signal: Deno.Signal): void {
+    this.#child.kill(signal);
   }
 
   /** Ends the process; gives its exit code. */

@@ -14,11 +14,13 @@ export class RealRunner implements AsyncDisposable {
   readonly #lines: string[] = [];
   readonly #drained: Promise<void>;
 
-  private constructor(folder: string, flags: readonly string[]) {
+  private constructor(folder: string, flags: readonly string[], wrap: readonly string[]) {
     this.work = `${folder}/work`;
     this.socket = `${folder}/run/runner.sock`;
-    const child = new Deno.Command(new URL("../bin/cocos-runner", import.meta.url).pathname, {
-      args: ["--work", this.work, "--socket", this.socket, ...flags],
+    const launcher = new URL("../bin/cocos-runner", import.meta.url).pathname;
+    const [program = "", ...words] = [...wrap, launcher];
+    const child = new Deno.Command(program, {
+      args: [...words, "--work", this.work, "--socket", this.socket, ...flags],
       env: { COCOS_DENO: Deno.execPath() },
       stdin: "null",
       stdout: "null",
@@ -32,8 +34,17 @@ export class RealRunner implements AsyncDisposable {
     })();
   }
 
-  /** Starts it in a folder that is the test's own. */
-  static async start(folder: string): Promise<RealRunner> {
+  /**
+   * Starts it in a folder that is the test's own.
+   *
+   * @param wrap words of a command that becomes the launcher
+   * @param flags more flags of the launcher
+   */
+  static async start(
+    folder: string,
+    wrap: readonly string[] = [],
+    flags: readonly string[] = [],
+  ): Promise<RealRunner> {
     const root = Deno.uid() === 0;
     for (const name of ["work", "run"]) {
       Deno.mkdirSync(`${folder}/${name}`);
@@ -43,7 +54,11 @@ export class RealRunner implements AsyncDisposable {
     // Its user has to find its way.
     Deno.chmodSync(folder, 0o711);
     const watcher = Deno.watchFs(`${folder}/run`);
-    const runner = new RealRunner(folder, root ? [] : ["--insecure-no-cgroup"]);
+    const runner = new RealRunner(
+      folder,
+      root ? flags : [...flags, "--insecure-no-cgroup"],
+      wrap,
+    );
     const timer = setTimeout(() => watcher.close(), START_MS);
     runner.#child.status.then(() => watcher.close()).catch(() => {});
     for await (const _ of watcher) {

@@ -122,7 +122,6 @@ class House implements AsyncDisposable {
       runner: this.runner.socket,
       server: this.management.port,
       port: this.#port,
-      argv: ["--compat"],
     });
   }
 

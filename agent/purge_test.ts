@@ -119,7 +119,6 @@ Deno.test("Z-1 Z-2 nothing of a party is on any disk or held open after Complete
     runner: runner.socket,
     server: management.port,
     port: freePort(),
-    argv: ["--compat"],
   });
   const server = await agent.connected(management);
   for (const [end, text] of Object.entries(ENDS)) {
@@ -220,7 +219,6 @@ Deno.test("Z-4 a life that finds what it can't remove says so, comes up, and tak
     runner: runner.socket,
     server: management.port,
     port: freePort(),
-    argv: ["--compat"],
   });
   const server = await agent.connected(management);
   try {
