@@ -83,11 +83,13 @@ class World implements AsyncDisposable {
 
   static async start(counts: Map<string, number>): Promise<World> {
     const parties = await Promise.all([party(), party(), party(), party()]);
-    let world: World | undefined;
+    // The runner is there before the world it tells.
+    const made: { world?: World } = {};
     const scene = await Scene.start({
       behaviour: async (run) => {
         const { promise, resolve } = Promise.withResolvers<"ok" | "exit" | undefined>();
         Deno.writeTextFileSync(`${run.dir}/results/out`, "out");
+        const { world } = made;
         if (world !== undefined) {
           world.#ends = resolve;
           world.#job.resolve(run);
@@ -96,7 +98,8 @@ class World implements AsyncDisposable {
         return end === undefined ? undefined : finished(end, end === "exit" ? { code: 1 } : {});
       },
     });
-    world = new World(scene, parties, counts);
+    const world = new World(scene, parties, counts);
+    made.world = world;
     await scene.server.until("event Idle/IdleState");
     return world;
   }
