@@ -73,12 +73,12 @@ class Faulty implements AsyncDisposable {
 
 for (
   const [signal, what, word] of [
-    ["SIGUSR1", "C-5 an exception nobody catches", /injected exception/],
-    ["SIGUSR2", "C-5 a rejection nobody handles", /injected rejection/],
-    ["SIGHUP", "C-4 memory without end", /out of memory/i],
+    ["SIGUSR1", "an exception nobody catches", /injected exception/],
+    ["SIGUSR2", "a rejection nobody handles", /injected rejection/],
+    ["SIGHUP", "memory without end", /out of memory/i],
   ] as const
 ) {
-  Deno.test(`${what} ends the agent with a code; its next life goes on from whole inputs`, async () => {
+  Deno.test(`C-4 C-5 ${what} ends the agent with a code; its next life goes on from whole inputs`, async () => {
     await using faulty = await Faulty.start();
     faulty.agent.signal(signal);
     assert.notEqual(await faulty.agent.exit(), 0);
