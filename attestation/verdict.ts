@@ -53,6 +53,9 @@ export type Flag = "on" | "off" | typeof ANY;
 /** Expected text of a check whose expectation is missing: such a check fails. */
 export const NOT_SET = "(not set: the policy must name a value or say any)";
 
+/** How a text that is empty is shown. */
+const EMPTY = "(empty)";
+
 /** Extras of a check. */
 export interface CheckOptions {
   readonly remedy?: string | undefined;
@@ -101,8 +104,8 @@ export class Appraisal<const Id extends string> {
       Object.freeze({
         id,
         ok,
-        expected,
-        actual,
+        expected: expected === "" ? EMPTY : expected,
+        actual: actual === "" ? EMPTY : actual,
         ...(!ok && options.remedy !== undefined ? { remedy: options.remedy } : {}),
         ...(options.severity !== undefined ? { severity: options.severity } : {}),
       }),
@@ -160,7 +163,7 @@ export class Appraisal<const Id extends string> {
     id: Id,
     expected: string,
     step: () => T | Promise<T>,
-    options?: CheckOptions,
+    options: CheckOptions & { readonly remedy: string },
   ): Promise<T | undefined> {
     try {
       const result = await step();
@@ -171,7 +174,7 @@ export class Appraisal<const Id extends string> {
       const hint = error instanceof CocosError ? error.hint : undefined;
       this.check(id, false, expected, messageOf(error), {
         ...options,
-        remedy: hint ?? options?.remedy,
+        remedy: hint ?? options.remedy,
       });
       return undefined;
     }
@@ -238,7 +241,7 @@ export function requireOk(verdict: Verdict): void {
 
 /** Text of a value in a check. */
 export function shown(value: Comparable): string {
-  if (value instanceof Uint8Array) return value.length === 0 ? "(empty)" : toHex(value);
+  if (value instanceof Uint8Array) return value.length === 0 ? EMPTY : toHex(value);
   return String(value);
 }
 

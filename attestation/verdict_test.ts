@@ -65,7 +65,7 @@ Deno.test("Appraisal.attempt() turns a throw into a failed check, but not a prog
   const failing = () => {
     throw new CocosError("untrusted", "no", { hint: "do" });
   };
-  assert.equal(await appraisal.attempt("a", "yes", failing), undefined);
+  assert.equal(await appraisal.attempt("a", "yes", failing, { remedy: "try" }), undefined);
   assert.deepEqual({ ...appraisal.verdict({}).checks[0] }, {
     id: "a",
     ok: false,
@@ -76,7 +76,7 @@ Deno.test("Appraisal.attempt() turns a throw into a failed check, but not a prog
   await assert.rejects(
     appraisal.attempt("b", "", () => {
       throw new CocosError("internal", "bug");
-    }),
+    }, { remedy: "try" }),
     /bug/,
   );
 });

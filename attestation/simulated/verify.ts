@@ -98,6 +98,7 @@ export async function appraiseSimulated(
     "simulated.format",
     "simulated evidence",
     () => parseSimulated(bytes),
+    { remedy: "Only the simulator of this project makes such evidence." },
   );
   if (evidence === undefined) return appraisal.verdict({});
   const session: Session = {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { appraiseSnp, snpPolicy, TCB_ZERO } from "../snp/mod.ts";
 import { appraiseTdx, tdxPolicy } from "../tdx/mod.ts";
+import { assertHelpful } from "../forge/verdicts.ts";
 import { verdictOf } from "../verdict.ts";
 import {
   appraiseSimulated,
@@ -87,6 +88,7 @@ for (const [id, cases] of Object.entries(CASES)) {
         each.context ?? { reportData },
       );
       const failed = verdict.checks.filter((check) => !check.ok).map((check) => check.id);
+      assertHelpful(verdict);
       assert.equal(verdict.ok, false);
       if (id === "simulated.format") assert.equal(failed[0], id);
       else {

@@ -85,6 +85,7 @@ export async function appraiseChain(
       const certificate = parseCertificate(der, `the ${kind.toUpperCase()}`);
       return { certificate, extensions: checkLeaf(certificate, kind) };
     },
+    { remedy: "Fetch the certificate of this chip and TCB from AMD, or the VLEK from the host." },
   );
   if (found === undefined) return undefined;
   const { certificate, extensions } = found;
@@ -101,6 +102,7 @@ export async function appraiseChain(
       checkAuthority(parsed, intermediateName(line, kind), line);
       return parsed;
     },
+    { remedy: "Leave the intermediate out: AMD's own is built in." },
   );
   const root = await appraisal.attempt(
     "snp.root",
@@ -129,7 +131,7 @@ export async function appraiseChain(
     ) {
       if (!await isIssuedBy(subject, issuer)) throw refuse(name);
     }
-  });
+  }, { remedy: "These certificates do not belong together: fetch the chain anew." });
   checkValidity(appraisal, chain, now);
   await checkRevocation(appraisal, chain, policy, now, collateral.crls ?? []);
   return { certificate, extensions, line };

@@ -48,7 +48,7 @@ export async function appraiseSnp(
   const parsed = await appraisal.attempt("snp.format", "a report of version 2 to 5", () => {
     const { report, table } = splitExtended(evidence);
     return { report: parseReport(report), table };
-  });
+  }, { remedy: "These bytes are no report as AMD's firmware writes it: ask for it anew." });
   if (parsed === undefined) return appraisal.verdict({});
   const { report, table } = parsed;
   const leaf = await appraiseChain(
@@ -83,6 +83,7 @@ export async function appraiseSnp(
       committed: decodeTcb(report.committedTcb, line, "COMMITTED_TCB"),
       launch: decodeTcb(report.launchTcb, line, "LAUNCH_TCB"),
     }),
+    { remedy: "The firmware counts versions in a way this program does not know: update it." },
   );
   if (tcbs === undefined) return appraisal.verdict(snpClaims(report));
   appraisal.equal("snp.tcb.certified", tcbText(extensions.tcb), tcbText(tcbs.reported), {

@@ -5,6 +5,7 @@ import { join, sequence, text } from "../forge/der.ts";
 import { authorityExtensions, certificate, ecPair, extension, rsaPair } from "../forge/pki.ts";
 import { amdName, type Machine, machine, type MachineOptions, NOW, TCB } from "../forge/snp.ts";
 import { explainRules } from "../rules.ts";
+import { assertHelpful } from "../forge/verdicts.ts";
 import { type Verdict, verdictOf } from "../verdict.ts";
 import { Oid, Tag } from "../x509/mod.ts";
 import { SNP_RULES } from "./_rules.ts";
@@ -438,6 +439,7 @@ for (const [id, cases] of Object.entries(CASES)) {
     for (const [name, each] of Object.entries(cases)) {
       const verdict = await appraise(each);
       const failed = verdict.checks.filter((check) => !check.ok).map((check) => check.id);
+      assertHelpful(verdict);
       if (each.first) assert.equal(failed[0], id, name);
       else assert.deepEqual(failed, [id], name);
       assert.equal(verdict.ok, false);

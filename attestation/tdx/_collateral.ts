@@ -55,6 +55,9 @@ export const COLLATERAL_CHECKS = [
 
 type Ids = (typeof COLLATERAL_CHECKS)[number];
 
+const STATEMENT = "Fetch the statement of Intel's anew, and keep its text as it was sent.";
+const UPDATE = "It is older than anything Intel names: ask the host's operator to update it.";
+
 /** The verified chain of a quote. */
 export interface Chain {
   readonly pck: Certificate;
@@ -103,6 +106,7 @@ export async function appraiseCollateral(
       const signer = await verifyStatement(tcbInfo, tcbInfoSignature, tcbInfoChain, chain.root);
       return { statement: parseTcbInfo(tcbInfo), signer };
     },
+    { remedy: STATEMENT },
   );
   const identity = await appraisal.attempt(
     "tdx.collateral.qe-identity",
@@ -117,6 +121,7 @@ export async function appraiseCollateral(
       );
       return { statement: parseQeIdentity(qeIdentity), signer };
     },
+    { remedy: STATEMENT },
   );
   if (info === undefined || identity === undefined) return undefined;
   checkTimes(appraisal, [info, identity], now);
@@ -148,6 +153,7 @@ export async function appraiseCollateral(
       "tdx.tcb.qe-level",
       "a level for the quoting enclave",
       () => qeLevel(quote.qeReport, qe),
+      { remedy: UPDATE },
     ),
   );
   const module = await appraisal.attempt(
@@ -162,6 +168,7 @@ export async function appraiseCollateral(
         "tdx.tcb.module-level",
         "a level for the TDX module",
         () => moduleLevel(quote.body, module),
+        { remedy: UPDATE },
       ),
     );
   }
@@ -170,6 +177,7 @@ export async function appraiseCollateral(
       "tdx.tcb.platform-level",
       "a level for the platform",
       () => platformLevel(quote.body, chain.extensions, info.statement),
+      { remedy: UPDATE },
     ),
   );
   return judge(appraisal, levels.filter((each) => each !== undefined), policy, now);

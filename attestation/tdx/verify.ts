@@ -64,6 +64,7 @@ export async function appraiseTdx(
     "tdx.format",
     "a TDX quote of version 4 or 5",
     () => parseTdxQuote(evidence),
+    { remedy: "These bytes are no TDX quote of a known version: ask for it anew." },
   );
   if (quote === undefined) return appraisal.verdict({});
   const chain = await appraiseChain(appraisal, quote, policy, context.now);
@@ -104,6 +105,7 @@ async function appraiseChain(
       checkIntel(root, [INTEL_NAMES.root], true);
       return { pck, intermediate, root, extensions: pckExtensions(pck) };
     },
+    { remedy: "The quote must carry Intel's three certificates: ask for it anew." },
   );
   if (chain === undefined) return undefined;
   const { pck, intermediate, root } = chain;
@@ -125,7 +127,7 @@ async function appraiseChain(
     ) {
       if (!await isIssuedBy(subject, issuer)) throw new CocosError("untrusted", name);
     }
-  });
+  }, { remedy: "The quote's certificates do not belong together: ask for it anew." });
   const outside = [pck, intermediate, root].find((each) =>
     !(each.notBefore <= now && now <= each.notAfter)
   );

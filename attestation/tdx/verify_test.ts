@@ -12,6 +12,7 @@ import {
   sgxExtension,
   type Statement,
 } from "../forge/tdx.ts";
+import { assertHelpful } from "../forge/verdicts.ts";
 import { type Verdict, verdictOf } from "../verdict.ts";
 import { Oid } from "../x509/mod.ts";
 import {
@@ -360,6 +361,7 @@ for (const [id, cases] of Object.entries(CASES)) {
     for (const [name, each] of Object.entries(cases)) {
       const verdict = await appraise(each);
       const failed = verdict.checks.filter((check) => !check.ok).map((check) => check.id);
+      assertHelpful(verdict);
       assert.equal(verdict.ok, false, name);
       if (each.first) assert.equal(failed[0], id, name);
       else {

@@ -239,6 +239,7 @@ export async function appraiseAzureToken(
     "token.format",
     "a compact JWT",
     () => parseToken(token.trim()),
+    { remedy: "Give the token itself, three parts with dots between, not its claims." },
   );
   if (parsed === undefined) return appraisal.verdict({});
   appraisal.equal("token.algorithm", "RS256", parsed.algorithm, {
@@ -276,6 +277,7 @@ export async function appraiseAzureToken(
     "token.claims",
     "the claims of a confidential VM",
     () => readClaims(parsed.payload),
+    { remedy: "The token is of another kind of attestation: ask for one of a confidential VM." },
   );
   if (claims === undefined) return appraisal.verdict({});
   const session: Session = {

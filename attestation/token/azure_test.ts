@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { rsaPair } from "../forge/pki.ts";
 import { madeClaims, MEASUREMENT } from "../forge/token.ts";
 import { vector } from "../testdata/vectors.ts";
+import { assertHelpful } from "../forge/verdicts.ts";
 import { verdictOf } from "../verdict.ts";
 import { base64url, encodeBase64, parseKey } from "../x509/mod.ts";
 import { only, Tag } from "../x509/mod.ts";
@@ -237,6 +238,7 @@ for (const [id, cases] of Object.entries(CASES)) {
     for (const [name, each] of Object.entries(cases)) {
       const verdict = await appraise(each);
       const failed = verdict.checks.filter((check) => !check.ok).map((check) => check.id);
+      assertHelpful(verdict);
       assert.equal(verdict.ok, false, name);
       if (each.first) assert.equal(failed[0], id, name);
       else {

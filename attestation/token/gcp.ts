@@ -286,6 +286,7 @@ export async function appraiseGcpEndorsement(
       const bundle = decodePem(text, "CERTIFICATE", 4).map((der) => parseCertificate(der));
       return { endorsement, signer, bundle };
     },
+    { remedy: "Fetch the endorsement of this measurement anew." },
   );
   if (parsed === undefined) return appraisal.verdict({});
   const { endorsement, signer, bundle } = parsed;
@@ -310,6 +311,7 @@ export async function appraiseGcpEndorsement(
         }
       }
     },
+    { remedy: "The certificates do not belong together: fetch the endorsement anew." },
   );
   const { now } = context;
   const valid = path.every((each) => each.notBefore <= now && now <= each.notAfter);

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { BinaryWriter } from "@bufbuild/protobuf/wire";
 import { integer, sequence } from "../forge/der.ts";
 import { authorityExtensions, certificate, extension, name, rsaPair } from "../forge/pki.ts";
+import { assertHelpful } from "../forge/verdicts.ts";
 import { toHex, verdictOf } from "../verdict.ts";
 import { encodePem, Oid, sha } from "../x509/mod.ts";
 import {
@@ -148,6 +149,7 @@ for (const [id, cases] of Object.entries(CASES)) {
         { ...context, ...each.context },
       );
       const failed = verdict.checks.filter((check) => !check.ok).map((check) => check.id);
+      assertHelpful(verdict);
       if (each.first) assert.equal(failed[0], id);
       else {
         assert.deepEqual(failed, [id]);
