@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { ROLES } from "../proto/mod.ts";
 import { FakeManagement, FakeRunner, finished, freePort, uploadOf } from "./_fakes.ts";
+import type { Connection } from "./_management.ts";
+import { Caller, strictRun } from "./_strict.ts";
 import { bytes, party, runOf } from "./_parties.ts";
 import { AgentProcess } from "./_process.ts";
 import { type AgentConfig, readCommand, VARIABLES } from "./config.ts";
@@ -70,60 +72,81 @@ Deno.test("L-2 rights() gives no right without a list and none to run, ffi, sys 
   });
 });
 
-Deno.test("L-2 the process runs a whole computation with exactly these rights, and uses each kind", async () => {
-  const folder = await Deno.makeTempDir();
-  const work = `${folder}/work`;
-  Deno.mkdirSync(work, { mode: 0o700 });
-  const audit = `${folder}/audit`;
-  const owner = await party();
-  const algorithm = bytes("#!/bin/sh\n");
-  const port = freePort();
-  {
-    await using management = await FakeManagement.start();
-    await using runner = new FakeRunner(
-      `${folder}/r.sock`,
-      work,
-      () => Promise.resolve(finished("ok")),
-    );
-    await using agent = new AgentProcess({
-      work,
-      runner: runner.socket,
-      server: management.port,
-      port,
-      audit,
-    });
-    const server = await agent.connected(management);
-    server.manifest(runOf(owner, algorithm));
-    await server.until("runRes 1 ");
-    await using client = agent.client();
-    await client.algo(uploadOf(algorithm, (chunk) => ({ algorithm: chunk })), {
-      metadata: owner.sign(ROLES.algorithm),
-    });
-    await server.until("event ConsumingResults/Ready");
-    for await (const _ of client.result({}, { metadata: owner.sign(ROLES.consumer) }).messages);
-    await server.until("event Complete/Completed");
-    assert.equal(await agent.end("SIGTERM"), 0);
-    const asked = (await Deno.readTextFile(audit)).trim().split("\n")
-      .map((line) => JSON.parse(line) as { permission: string; value: string | null });
-    const used = (permission: string) =>
-      new Set(
-        asked.filter((each) => each.permission === permission).map(({ value }) => value ?? ""),
+const owner = await party();
+const algorithm = bytes("#!/bin/sh\n");
+
+/** A whole computation on the seed-era wire. */
+async function compatibly(agent: AgentProcess, server: Connection): Promise<void> {
+  server.manifest(runOf(owner, algorithm));
+  await server.until("runRes 1 ");
+  await using client = agent.client();
+  await client.algo(uploadOf(algorithm, (chunk) => ({ algorithm: chunk })), {
+    metadata: owner.sign(ROLES.algorithm),
+  });
+  await server.until("event ConsumingResults/Ready");
+  for await (const _ of client.result({}, { metadata: owner.sign(ROLES.consumer) }).messages);
+}
+
+/** A whole computation in strict, over TLS with a key made inside. */
+async function strictly(agent: AgentProcess, server: Connection): Promise<void> {
+  server.manifest(strictRun(owner, algorithm, [], { channel: "tls" }));
+  await server.until("runRes");
+  await using caller = new Caller(agent.port, { kind: "pinned", check: () => {} });
+  await caller.algo(owner, algorithm);
+  await server.until("event ConsumingResults/Ready");
+  await caller.acknowledge(owner, await caller.result(owner));
+}
+
+for (const mode of ["strict", "compat"] as const) {
+  Deno.test(`L-2 the process runs a whole ${mode} computation with exactly these rights, and uses each kind`, async () => {
+    const folder = await Deno.makeTempDir();
+    const work = `${folder}/work`;
+    Deno.mkdirSync(work, { mode: 0o700 });
+    const audit = `${folder}/audit`;
+    const port = freePort();
+    {
+      await using management = await FakeManagement.start();
+      await using runner = new FakeRunner(
+        `${folder}/r.sock`,
+        work,
+        () => Promise.resolve(finished("ok")),
       );
-    assert.deepEqual(
-      [...used("net")].sort(),
-      [`127.0.0.1:${management.port}`, `127.0.0.1:${port}`, `unix:${folder}/r.sock`].sort(),
-    );
-    for (const kind of ["read", "write"]) {
-      const paths = [...used(kind)];
-      assert.ok(paths.some((path) => path.includes("/work")), kind);
-      const beyond = paths.filter((path) => !path.includes(`${folder}/`));
-      assert.deepEqual(beyond, [], kind);
+      await using agent = new AgentProcess({
+        work,
+        runner: runner.socket,
+        server: management.port,
+        port,
+        audit,
+        mode,
+      });
+      const server = await agent.connected(management);
+      await (mode === "strict" ? strictly : compatibly)(agent, server);
+      await server.until("event Complete/Completed");
+      assert.equal(await agent.end("SIGTERM"), 0);
+      const asked = (await Deno.readTextFile(audit)).trim().split("\n")
+        .map((line) => JSON.parse(line) as { permission: string; value: string | null });
+      const used = (permission: string) =>
+        new Set(
+          asked.filter((each) => each.permission === permission).map(({ value }) => value ?? ""),
+        );
+      assert.deepEqual(
+        [...used("net")].sort(),
+        [`127.0.0.1:${management.port}`, `127.0.0.1:${port}`, `unix:${folder}/r.sock`].sort(),
+      );
+      for (const kind of ["read", "write"]) {
+        const paths = [...used(kind)];
+        assert.ok(paths.some((path) => path.includes("/work")), kind);
+        const beyond = paths.filter((path) => !path.includes(`${folder}/`));
+        assert.deepEqual(beyond, [], kind);
+      }
+      for (const kind of ["run", "ffi", "sys", "import"]) {
+        assert.deepEqual([...used(kind)], [], kind);
+      }
+      for (const name of VARIABLES) assert.ok(used("env").has(name), name);
     }
-    for (const kind of ["run", "ffi", "sys", "import"]) assert.deepEqual([...used(kind)], [], kind);
-    for (const name of VARIABLES) assert.ok(used("env").has(name), name);
-  }
-  await Deno.remove(folder, { recursive: true });
-});
+    await Deno.remove(folder, { recursive: true });
+  });
+}
 
 Deno.test("rights.ts asks its launcher for the addresses of a name, and prints flags once it has them", async () => {
   const script = new URL("./rights.ts", import.meta.url).pathname;
