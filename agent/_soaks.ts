@@ -1,6 +1,7 @@
 // Runs one soak of this room: `_soaks.ts NAME --runs N --seed S` prints its outcome as one line of
 // JSON. `deno task test:slow` calls it; the ordinary tests call a soak's short form themselves.
 import type { Outcome } from "./_soak.ts";
+import { manifests, requests } from "./_soak_fuzz.ts";
 import { disconnects } from "./_soak_events.ts";
 import { models } from "./_soak_model.ts";
 import { cycles, races } from "./_soak_races.ts";
@@ -13,6 +14,8 @@ const SOAKS: Record<string, (runs: number, seed: number) => Promise<Outcome>> = 
   kills,
   models,
   races,
+  manifests,
+  requests,
 };
 
 if (import.meta.main) {

@@ -6,7 +6,9 @@ const FRONT = ["agent/front_test.ts"];
 const WIRE = ["tests/interop/agent_wire_test.ts"];
 const DOOR = ["proto/hostile_test.ts"];
 const MANIFEST = ["agent/manifest_test.ts"];
-const STRICT = ["agent/authorize_test.ts", "agent/replay_test.ts"];
+const SIGNED = ["agent/authorize_test.ts"];
+const REPLAYED = ["agent/replay_test.ts"];
+const STRICT = [...SIGNED, ...REPLAYED];
 
 /** The list, by line. */
 export const DOOR_MUTATIONS: readonly Mutation[] = [
@@ -107,7 +109,7 @@ export const DOOR_MUTATIONS: readonly Mutation[] = [
     file: "agent/authorize.ts",
     find: 'if (request.method !== call.method) throw badRequest("is for another method");',
     replace: "",
-    tests: STRICT,
+    tests: REPLAYED,
   },
   {
     line: "G-4",
@@ -115,7 +117,7 @@ export const DOOR_MUTATIONS: readonly Mutation[] = [
     file: "agent/authorize.ts",
     find: "if (!claim.owners.some(({ id }) => id === signer.id)) throw foreignItem();",
     replace: "",
-    tests: STRICT,
+    tests: REPLAYED,
   },
   {
     line: "G-6",
@@ -131,7 +133,7 @@ export const DOOR_MUTATIONS: readonly Mutation[] = [
     file: "agent/authorize.ts",
     find: "if (request.payload !== payload || request.size !== size) throw otherPayload();",
     replace: "",
-    tests: STRICT,
+    tests: SIGNED,
   },
   {
     line: "G-7",
@@ -139,7 +141,7 @@ export const DOOR_MUTATIONS: readonly Mutation[] = [
     file: "agent/agent.ts",
     find: "return Math.min(declared ?? Infinity, this.maxUploadBytes);",
     replace: "return this.maxUploadBytes + (declared ?? 0) * 0;",
-    tests: STRICT,
+    tests: SIGNED,
   },
   {
     line: "G-7",
@@ -245,6 +247,22 @@ export const DOOR_MUTATIONS: readonly Mutation[] = [
     find: 'throw new CocosError("data-loss", "received manifest may be corrupted", { cause });',
     replace: "throw cause;",
     tests: MANIFEST,
+  },
+  {
+    line: "G-14",
+    removes: "the manifest's word on archives over metadata's",
+    file: "agent/data.ts",
+    find: 'if (agreed !== undefined && values.length > 0 && agreed !== (word === "true")) {',
+    replace: "if (agreed === undefined && values.length > 99) {",
+    tests: SIGNED,
+  },
+  {
+    line: "G-14",
+    removes: "the name in a message compared with the manifest's",
+    file: "agent/data.ts",
+    find: "if (item !== undefined && request.filename !== item.filename) throw badName();",
+    replace: "",
+    tests: SIGNED,
   },
   {
     line: "G-18",
