@@ -112,7 +112,12 @@ export async function withAgent<T>(
     }, key);
   };
   try {
-    const facts = { computation: terms.id, manifest: digest, channel: terms.channel };
+    const facts = {
+      computation: terms.id,
+      manifest: digest,
+      channel: terms.channel,
+      ...(reached.key === undefined ? {} : { door_key: reached.key }),
+    };
     return await work({ agreement, agent: line.agent, party: line.party, facts, sign });
   } catch (thrown) {
     throw advise(thrown, wordsOf(settings, reached.key === undefined ? "without TLS" : "with TLS"));

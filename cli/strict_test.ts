@@ -208,6 +208,8 @@ Deno.test("M-9 channel tls: the key is pinned on first use, and another one gets
     const key = /Pinned the agent's key (sha256:[0-9a-f]{64})/.exec(err)?.[1] as string;
     assert.ok(key !== undefined, err);
     assert.doesNotMatch((await run(data)).err, /Pinned|INSECURE/);
+    const { channel, door_key } = JSON.parse((await run(["--json", ...data])).out);
+    assert.deepEqual([channel, `sha256:${door_key}`], ["tls", key]);
     const { port } = agent;
     await agent[Symbol.asyncDispose]();
 

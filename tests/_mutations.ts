@@ -3,6 +3,7 @@
 import { DOOR_MUTATIONS } from "./_mutations_door.ts";
 import { GUEST_MUTATIONS } from "./_mutations_guest.ts";
 import { HOST_MUTATIONS } from "./_mutations_host.ts";
+import { PARTY_MUTATIONS } from "./_mutations_party.ts";
 
 /** One defence, removed. */
 export interface Mutation {
@@ -29,4 +30,5 @@ export const MUTATIONS: readonly Mutation[] = [
   ...DOOR_MUTATIONS,
   ...GUEST_MUTATIONS,
   ...HOST_MUTATIONS,
+  ...PARTY_MUTATIONS,
 ];
