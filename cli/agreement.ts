@@ -13,6 +13,7 @@ import {
   LOG_READERS,
   type LogReader,
 } from "../proto/mod.ts";
+import { folderOf, isComputationFile } from "./plan_file.ts";
 
 /** What is uploaded: its digest, its bytes, and whose it is. */
 export interface AgreedItem {
@@ -171,13 +172,6 @@ export function parseAgreement(json: string): Agreement {
   } catch (cause) {
     throw wrong(`it is not JSON: ${messageOf(cause)}`, cause);
   }
-  if (isComputationFile(value)) {
-    throw new CocosError(
-      "invalid-manifest",
-      "Cannot read the manifest: this is a computation file, which names files and not digests",
-      { hint: "`cocos-computations --file FILE --print-manifest` makes the manifest of one." },
-    );
-  }
   const problem = defect(value, MEMBERS);
   if (problem !== undefined) throw wrong(problem);
   const text = canonicalJson(value as Canonical);
@@ -188,7 +182,10 @@ export function parseAgreement(json: string): Agreement {
   });
 }
 
-/** Reads the manifest of a file. */
+/**
+ * Reads the manifest of a file, or makes it of a computation file and the files that one names, as
+ * `cocos-computations` does.
+ */
 export async function readAgreementFile(path: string): Promise<Agreement> {
   let content: string;
   try {
@@ -202,7 +199,10 @@ export async function readAgreementFile(path: string): Promise<Agreement> {
       { cause },
     );
   }
-  return parseAgreement(content);
+  if (!isComputationFile(content)) return parseAgreement(content);
+  const { parsePlan, resolve } = await import("../agreement/mod.ts");
+  const { agreement } = await resolve(parsePlan(content, folderOf(path)));
+  return parseAgreement(agreement?.text ?? "");
 }
 
 /** Members in which two manifests differ, as paths such as `datasets[1].hash`; the first `most`. */
@@ -222,11 +222,6 @@ export function differences(a: Terms, b: Terms, most = 10): string[] {
   };
   compare(a, b, "");
   return found;
-}
-
-function isComputationFile(value: unknown): boolean {
-  return typeof value === "object" && value !== null && "consumers" in value &&
-    !("version" in value);
 }
 
 function deepFreeze<T>(value: T): T {

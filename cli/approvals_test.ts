@@ -1,12 +1,15 @@
 // What was approved is kept for its owner only, whole or not at all.
 import assert from "node:assert/strict";
+import { filesOf } from "../agreement/mod.ts";
 import { Exit } from "../base/mod.ts";
 import { generateKeys } from "../proto/mod.ts";
 import { Approvals } from "./approvals.ts";
 import { cocos, inFolder } from "./_fakes.ts";
 import { ID, manifestOf, strictAgent } from "./_strict.ts";
+import { planOf } from "./plan_file.ts";
+import { parse } from "./program.ts";
 
-const { publicPem } = await generateKeys("ed25519");
+const { publicPem, privatePem } = await generateKeys("ed25519");
 const PROGRAM = { name: "algo.py", bytes: "print(1)\n" };
 const first = await manifestOf(publicPem, PROGRAM);
 const second = await manifestOf(publicPem, PROGRAM, [], (message) => void (message.name = "b"));
@@ -94,5 +97,45 @@ Deno.test("cocos manifest show, digest and approve read a file or the agent's ma
       assert.equal(outcome.exit, exit, argv.join(" "));
       assert.match(outcome.err, message);
     }
+  });
+});
+
+Deno.test("a computation file stands for its manifest: made of the files it names, from its own folder", async () => {
+  await inFolder(async (dir) => {
+    await Deno.writeTextFile(`${dir}/public.pem`, publicPem);
+    await Deno.writeTextFile(`${dir}/algo.py`, "print(1)\n");
+    const plan = {
+      id: ID,
+      name: "a study",
+      algorithm: { file: "algo.py", key: "public.pem" },
+      consumers: ["public.pem"],
+      channel: "insecure",
+    };
+    await Deno.writeTextFile(`${dir}/computation.json`, JSON.stringify(plan));
+    const file = `${dir}/computation.json`;
+    const { exit, out, err } = await cocos(["manifest", "digest", file]);
+    assert.deepEqual([exit, out], [Exit.OK, `${first.digest}\n`], err);
+    // The launcher grants exactly the files that it names.
+    const argv = ["manifest", "digest", file];
+    assert.deepEqual(filesOf((await planOf(parse(argv)))!), [
+      `${dir}/algo.py`,
+      `${dir}/public.pem`,
+    ]);
+    for (const other of [["manifest", "show", `${dir}/algo.py`], ["--compat", "algo", file, "k"]]) {
+      assert.equal(await planOf(parse(other)), undefined);
+    }
+    await using agent = await strictAgent({ agreement: first, publicPem });
+    await Deno.writeTextFile(`${dir}/k.pem`, privatePem);
+    const env = { AGENT_GRPC_URL: agent.url };
+    const algo = ["algo", `${dir}/algo.py`, `${dir}/k.pem`, "--manifest", file];
+    assert.equal((await cocos(algo, { env })).exit, Exit.OK);
+    await Deno.writeTextFile(file, JSON.stringify({ ...plan, name: "another" }));
+    assert.equal((await cocos(algo, { env })).exit, Exit.UNTRUSTED);
+    await Deno.writeTextFile(file, JSON.stringify({ ...plan, algorithm: { file: "none" } }));
+    const broken = await cocos(["manifest", "show", file]);
+    assert.match(
+      broken.err,
+      /The computation has 1 mistake\(s\):\n {2}algorithm\.key: is required/,
+    );
   });
 });

@@ -1,12 +1,14 @@
-// launch: --ignore-env --allow-env=AGENT_GRPC_URL,AGENT_GRPC_TIMEOUT,AGENT_GRPC_CLIENT_CERT,AGENT_GRPC_CLIENT_KEY,AGENT_GRPC_SERVER_CA_CERTS,AGENT_GRPC_ATTESTED_TLS,MANAGER_GRPC_URL,MANAGER_GRPC_TIMEOUT,MANAGER_GRPC_CLIENT_CERT,MANAGER_GRPC_CLIENT_KEY,MANAGER_GRPC_SERVER_CA_CERTS,COCOS_AMD_KDS_URL,COCOS_INTEL_PCS_URL,COCOS_INTEL_ROOT_CRL_URL,COCOS_GOOGLE_STORAGE_URL,HOME --allow-run=getent
+// launch: --ignore-env --allow-env=AGENT_GRPC_URL,AGENT_GRPC_TIMEOUT,AGENT_GRPC_CLIENT_CERT,AGENT_GRPC_CLIENT_KEY,AGENT_GRPC_SERVER_CA_CERTS,AGENT_GRPC_ATTESTED_TLS,MANAGER_GRPC_URL,MANAGER_GRPC_TIMEOUT,MANAGER_GRPC_CLIENT_CERT,MANAGER_GRPC_CLIENT_KEY,MANAGER_GRPC_SERVER_CA_CERTS,COCOS_AMD_KDS_URL,COCOS_INTEL_PCS_URL,COCOS_INTEL_ROOT_CRL_URL,COCOS_GOOGLE_STORAGE_URL,HOME --allow-read --allow-run=getent
 // Prints the rights one command needs, one flag a line: the files its arguments name and the one
 // peer its variables name. A usage mistake prints nothing; the program then reports it, rightless.
+// It opens a computation file that stands for a manifest, wherever that is, and nothing else.
 import { CocosError, type Endpoint, formatEndpoint, type Source } from "../base/mod.ts";
 import { isAttest } from "./attest/invocation.ts";
 import { needsOf } from "./attest/needs.ts";
 import { approvalsFolder } from "./approvals.ts";
 import { partOf } from "./draft.ts";
 import { keyPaths } from "./keys.ts";
+import { planOf } from "./plan_file.ts";
 import { parse, type Parsed } from "./program.ts";
 import { archivePath } from "./result.ts";
 import { filesOf, type PeerSettings, readSettings } from "./settings.ts";
@@ -18,10 +20,17 @@ export type Resolve = (host: string) => readonly string[];
 /**
  * Flags for one parsed command.
  *
+ * @param planned files that the command's computation file names, where it has one
+
  * @throws {CocosError} `invalid-config` for wrong variables of the peer the command talks to.
  */
-export function rights(parsed: Parsed, env: Source, resolve: Resolve): string[] {
-  const read: string[] = [];
+export function rights(
+  parsed: Parsed,
+  env: Source,
+  resolve: Resolve,
+  planned: readonly string[] = [],
+): string[] {
+  const read: string[] = [...planned];
   const write: string[] = [];
   const net: string[] = [];
   let peer: PeerSettings | undefined;
@@ -156,8 +165,12 @@ function getent(host: string): string[] {
 if (import.meta.main) {
   const argv = Deno.args[0] === "--" ? Deno.args.slice(1) : Deno.args;
   try {
-    const flags = rights(parse(argv), (name) => Deno.env.get(name), getent);
-    for (const each of flags) console.log(each);
+    const parsed = parse(argv);
+    const plan = await planOf(parsed);
+    const planned = plan === undefined ? [] : (await import("../agreement/mod.ts")).filesOf(plan);
+    for (const each of rights(parsed, (name) => Deno.env.get(name), getent, planned)) {
+      console.log(each);
+    }
   } catch (error) {
     // The program itself meets the same mistake, and reports it with its exit code.
     if (!(error instanceof CocosError)) throw error;

@@ -11,9 +11,9 @@ import {
   readConfig,
   type Source,
 } from "../base/mod.ts";
+import { type ComputationPlan, readPlanFile } from "../agreement/mod.ts";
 import { CVMS_FLAGS, cvmsPlan } from "./cvms.ts";
 import { flagHelp, type Flags, type FlagSpecs, parseFlags, path } from "./flags.ts";
-import type { ComputationPlan } from "./plan.ts";
 
 /** Where the process listens, and how it speaks. */
 export interface ServerSettings {
@@ -31,6 +31,16 @@ export interface ServerSettings {
 export type Origin =
   | { readonly kind: "file"; readonly path: string }
   | { readonly kind: "cvms"; readonly plan: ComputationPlan };
+
+/**
+ * Reads the plan of an origin.
+ *
+ * @throws {CocosError} `invalid-manifest` that names every wrong field, `not-found` or `io` for the
+ * computation file itself.
+ */
+export async function readPlan(origin: Origin): Promise<ComputationPlan> {
+  return origin.kind === "cvms" ? origin.plan : await readPlanFile(origin.path);
+}
 
 /** What is done with the computation. */
 export interface Options {

@@ -1,10 +1,18 @@
 // The seed's test server as a computation: one key for everybody, a fixed name. Its flags are those of
 // the Go program (wire.md §7), and ours for what the strict mode agrees on beyond them.
+import {
+  ARGUMENT_RULE,
+  baseName,
+  type ComputationPlan,
+  IN_CVM,
+  isArgument,
+  limitRange,
+  LIMITS,
+  type LimitsPlan,
+} from "../agreement/mod.ts";
 import { boolean, integer, messageOf, text } from "../base/mod.ts";
 import { CHANNELS, isEgress, KINDS, LOG_READERS, MAX_ARGUMENTS, MAX_EGRESS } from "../proto/mod.ts";
 import { type Flags, type FlagSpecs, path } from "./flags.ts";
-import { baseName, type ComputationPlan, IN_CVM, type LimitsPlan } from "./plan.ts";
-import { ARGUMENT_RULE, isArgument, limitRange, LIMITS } from "./plan_file.ts";
 
 /** Flags of `cvms` beside those of every way to start. */
 export const CVMS_FLAGS = {

@@ -1,10 +1,9 @@
 // Entrance of `cocos-computations`, the server agents dial for their manifest. Agents are not
 // trusted; the computation file is the operator's own.
+import { resolve } from "../agreement/mod.ts";
 import { asCocosError, CocosError, Exit, logger, messageOf } from "../base/mod.ts";
 import { CvmsService, implement, serve, type TlsServer } from "../proto/mod.ts";
-import { type Invocation, readInvocation, type ServerSettings } from "./config.ts";
-import { resolve } from "./manifest.ts";
-import { readPlan } from "./plan.ts";
+import { type Invocation, readInvocation, readPlan, type ServerSettings } from "./config.ts";
 import { startPrinting } from "./print.ts";
 import { Sessions } from "./session.ts";
 import info from "./deno.json" with { type: "json" };

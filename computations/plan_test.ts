@@ -1,13 +1,11 @@
 // Computation files and the seed's flags: what they mean, and every mistake named at once.
 import assert from "node:assert/strict";
 import { fromBinary } from "@bufbuild/protobuf";
+import { filesOf, parsePlan, resolve } from "../agreement/mod.ts";
 import { digestOf, hex, zipDirectory } from "../base/mod.ts";
 import { cvms, readPublicKeyPem } from "../proto/mod.ts";
 import { inFolder, KEYS } from "./_testbed.ts";
-import { readInvocation } from "./config.ts";
-import { resolve } from "./manifest.ts";
-import { filesOf, readPlan } from "./plan.ts";
-import { parsePlan } from "./plan_file.ts";
+import { readInvocation, readPlan } from "./config.ts";
 
 /** A UUID of version 8 (RFC 9562 §5.8). */
 const UUID_8 = /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;

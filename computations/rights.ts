@@ -1,9 +1,9 @@
 // launch: --ignore-env --allow-env=HOST,PORT,SERVER_CERT,SERVER_KEY,SERVER_CA_CERTS,CLIENT_CA_CERTS,LOG_LEVEL,COMPUTATIONS_HOST,COMPUTATIONS_PORT,COMPUTATIONS_SERVER_CERT,COMPUTATIONS_SERVER_KEY,COMPUTATIONS_SERVER_CA_CERTS,COMPUTATIONS_CLIENT_CA_CERTS,COMPUTATIONS_LOG_LEVEL --allow-read --allow-run=getent
 // Prints the rights the server needs, one flag a line: its own address and the files its computation
 // names. It opens the computation file and nothing else; wherever that is, hence the read right.
+import { type ComputationPlan, filesOf } from "../agreement/mod.ts";
 import { CocosError, formatEndpoint } from "../base/mod.ts";
-import { type Invocation, readInvocation } from "./config.ts";
-import { type ComputationPlan, filesOf, readPlan } from "./plan.ts";
+import { type Invocation, readInvocation, readPlan } from "./config.ts";
 
 /** Addresses of a host name. */
 export type Resolve = (host: string) => readonly string[];

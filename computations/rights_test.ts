@@ -1,11 +1,10 @@
 // The whole process under exactly its rights: its first lines, an agent's manifest, its end.
 import assert from "node:assert/strict";
+import { parsePlan } from "../agreement/mod.ts";
 import { hex } from "../base/mod.ts";
 import { checkHealth, digestOfCanonical } from "../proto/mod.ts";
-import { readInvocation } from "./config.ts";
+import { readInvocation, readPlan } from "./config.ts";
 import { dial, inFolder } from "./_testbed.ts";
-import { readPlan } from "./plan.ts";
-import { parsePlan } from "./plan_file.ts";
 import { rights } from "./rights.ts";
 
 const HERE = new URL(".", import.meta.url).pathname;

@@ -1,9 +1,10 @@
 // The session with one agent (wire.md §4.4): the manifest goes out, logs and events come in. The
 // agent is not trusted here: what it says is printed and believed about nothing else.
 import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Computation } from "../agreement/mod.ts";
 import { CocosError, type Logger, messageOf } from "../base/mod.ts";
 import { ACKNOWLEDGE, type CallContext, type cvms, Received } from "../proto/mod.ts";
-import { type Computation, manifestChunks } from "./manifest.ts";
+import { manifestChunks } from "./manifest.ts";
 
 type FromAgent = cvms.ClientStreamMessage;
 type ToAgent = MessageInitShape<typeof cvms.ServerStreamMessageSchema>;

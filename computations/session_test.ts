@@ -1,11 +1,11 @@
 // Sessions with agents over real sockets: who gets the manifest, when, and what is printed.
 import assert from "node:assert/strict";
 import { fromBinary } from "@bufbuild/protobuf";
+import { type Computation, parsePlan, resolve } from "../agreement/mod.ts";
 import { type Logger, logger, startLogging } from "../base/mod.ts";
 import { ACKNOWLEDGE, CHUNK_BYTES, cvms, CvmsService, implement, serve } from "../proto/mod.ts";
 import { dial, type FakeAgent, inFolder, KEYS } from "./_testbed.ts";
-import { type Computation, manifestChunks, resolve } from "./manifest.ts";
-import { parsePlan } from "./plan_file.ts";
+import { manifestChunks } from "./manifest.ts";
 import { jsonLine } from "./print.ts";
 import { Sessions } from "./session.ts";
 

@@ -3,13 +3,11 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { fromBinary } from "@bufbuild/protobuf";
+import { type Computation, parsePlan, resolve } from "../agreement/mod.ts";
 import { digestOf, hex, listWheelhouse, zipDirectory, zipEntries } from "../base/mod.ts";
 import { agreementDigest, canonicalManifest, cvms } from "../proto/mod.ts";
 import { inFolder, KEYS } from "./_testbed.ts";
-import { readInvocation } from "./config.ts";
-import { type Computation, resolve } from "./manifest.ts";
-import { readPlan } from "./plan.ts";
-import { parsePlan } from "./plan_file.ts";
+import { readInvocation, readPlan } from "./config.ts";
 
 const HELLO = "b314e28493eae9dab57ac4f0c6d887bddbbeb810e900d818395ace558e96516d";
 const ID = "7d444840-9dc0-81d1-b245-5ffdce74fad2";

@@ -13,6 +13,7 @@ const UNITS = [
   "runtimes",
   "agent",
   "manager",
+  "agreement",
   "computations",
   "cli",
   "hal",

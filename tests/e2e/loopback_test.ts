@@ -181,7 +181,7 @@ Deno.test("e2e: M-7 the parties approved one manifest, the agent was given anoth
   });
   await run.does("manifest", "approve", honest.manifest);
   const other = "another manifest than the approved one";
-  for (const flags of [[], ["--manifest", honest.manifest]]) {
+  for (const flags of [[], ["--manifest", honest.manifest], ["--manifest", "agreed.json"]]) {
     await run.fails(5, other, "algo", program, owner.privateFile, ...flags);
     await run.fails(5, other, "data", "table.csv", owner.privateFile, ...flags);
     await run.fails(5, other, "result", owner.privateFile, "out.zip", ...flags);
@@ -189,7 +189,7 @@ Deno.test("e2e: M-7 the parties approved one manifest, the agent was given anoth
   await run.fails(5, "they differ in", "algo", program, owner.privateFile);
   assert.deepEqual(entries(house.folder).filter((name) => name.startsWith("out")), []);
   // Whoever approves the other one himself is taken: it was the manifest, and nothing else.
-  await run.does("algo", program, owner.privateFile, "--manifest", run.manifest);
+  await run.does("algo", program, owner.privateFile, "--manifest", "computation.json");
   await run.event("ReceivingData/InProgress");
   assert.equal((await honest.server.stop()).code, 0);
   await run.stop();

@@ -1,8 +1,6 @@
 // What a computation is made of, before any of its files is opened: parties' key files, assets by
 // file or digest, limits and policies. The launcher reads it to grant exactly these files.
 import type { Channel, Kind, LogReader } from "../proto/mod.ts";
-import type { Origin } from "./config.ts";
-import { readPlanFile } from "./plan_file.ts";
 
 /** An algorithm or dataset: a file to be hashed, a digest, or both, which must then agree. */
 export interface AssetPlan {
@@ -86,16 +84,6 @@ export const IN_CVM = "cvm:";
 
 /** Most datasets and consumers of one computation. */
 export const MAX_PARTIES = 1_000;
-
-/**
- * Reads the plan of an origin.
- *
- * @throws {CocosError} `invalid-manifest` that names every wrong field, `not-found` or `io` for the
- * computation file itself.
- */
-export async function readPlan(origin: Origin): Promise<ComputationPlan> {
-  return origin.kind === "cvms" ? origin.plan : await readPlanFile(origin.path);
-}
 
 /** Files and folders a plan will have opened. */
 export function filesOf(plan: ComputationPlan): string[] {
