@@ -171,6 +171,9 @@ Deno.test("hostImports() S-13 checks every address against the memory as it is",
   assert.equal(it.open("algo", 0), 4, "nothing was opened by a call that failed");
   assert.equal(it.call("path_open", 3, 0, "algo", 0, 2n, 0n, 0, end - 2), Errno.FAULT);
   assert.equal(it.open("algo", 0), 5);
+  // A piece that ends behind it: nothing is printed of what is before.
+  new Uint8Array(it.memory.buffer).set([0xfc, 0xff, 0, 0, 8, 0, 0, 0], 64);
+  assert.equal(it.call("fd_write", 1, 64, 1, 0), Errno.FAULT);
   // The memory that grew is another buffer.
   assert.equal(it.call("random_get", end, 200_000), Errno.FAULT);
   it.memory.grow(4);
