@@ -7,12 +7,13 @@ import { timed } from "./_measure.ts";
 import { type Maker, type Scene, scene, type Work, work } from "./_scene.ts";
 import { VERIFIER_ROWS } from "./_verifier.ts";
 import { bootToReady, createVm } from "./_vm.ts";
+import { TRIVIAL, WASM_ROWS } from "./_wasm.ts";
 
 /** One row. */
 export interface Row {
   readonly id: string;
   readonly title: string;
-  readonly unit: "ms" | "s" | "MiB" | "MiB/s";
+  readonly unit: "ms" | "s" | "MiB" | "MiB/s" | "×";
   /** Whether more is better. */
   readonly more?: true;
   readonly aim?: number;
@@ -25,6 +26,7 @@ export interface Row {
 
 const BIN = { name: "algo.sh", text: "#!/bin/sh\necho 1 >results/one\n" };
 const PYTHON = { name: "algo.py", text: 'open("results/one", "w").write("1")\n' };
+const WASM = { name: "algo.wasm", text: TRIVIAL };
 const MIB = 1 << 20;
 
 /** Measures an upload of `mib` MiB; the speed of the whole command, or the agent's peak memory. */
@@ -40,8 +42,11 @@ function upload(mib: number, what: "speed" | "peak"): Row["run"] {
   };
 }
 
+/** Kinds of algorithm with a row of their own. */
+type AlgorithmType = "bin" | "python" | "wasm" | "docker";
+
 /** From the first byte of a trivial algorithm's upload to its results, on the wire. */
-function trivial(algorithm: typeof BIN, type: "bin" | "python"): Row["run"] {
+function trivial(algorithm: Parameters<typeof work>[0], type: AlgorithmType): Row["run"] {
   return async (maker, peers) => {
     await using job = await work(algorithm);
     await using target = await scene(maker, job, peers);
@@ -57,7 +62,7 @@ function trivial(algorithm: typeof BIN, type: "bin" | "python"): Row["run"] {
 export async function sendAlgorithm(
   target: Scene,
   job: Work,
-  type: "bin" | "python" | "docker",
+  type: AlgorithmType,
 ): Promise<void> {
   await using client = connect(AgentService, {
     target: { host: "127.0.0.1", port: target.port },
@@ -166,9 +171,18 @@ export const ROWS: readonly Row[] = [
     makers: BOTH,
     run: trivial(PYTHON, "python"),
   },
+  {
+    id: "wasm",
+    title: "wasm: upload → results ready",
+    unit: "ms",
+    aim: 200,
+    makers: ["ours"],
+    run: trivial(WASM, "wasm"),
+  },
   { id: "start", title: "agent start → listening", unit: "ms", aim: 400, makers: BOTH, run: start },
   { id: "idle", title: "agent idle, memory", unit: "MiB", makers: BOTH, run: idle },
   { id: "help", title: "CLI --help", unit: "ms", makers: BOTH, run: help },
+  ...WASM_ROWS,
   ...VERIFIER_ROWS,
   ...DOCKER_ROWS,
   {

@@ -33,7 +33,7 @@ export interface Work {
 
 /** A house with an owner. */
 export async function work(
-  algorithm: { name: string; text: string },
+  algorithm: { readonly name: string; readonly text: string | Uint8Array },
   datasetBytes?: number,
 ): Promise<Work & AsyncDisposable> {
   const house = await House.open("bench");

@@ -12,7 +12,8 @@ const HELP = `Usage: deno task bench [--rows ID,ID…] [--runs N] [--tcg]
   --tcg    rows that boot a VM as well; they need the image (deno task hal)
 
 With COCOS_PEERS, a folder that holds the Go cocos-cli, cocos-agent and cvms, the same work is done
-by them, and the last column is our median over theirs.
+by them, and the last column is our median over theirs. Rows of WebAssembly kernels need clang with
+wasi-libc, and COCOS_WASMTIME, a Python that has the package wasmtime.
 
 Rows: ${ROWS.map(({ id }) => id).join(", ")}
 `;
