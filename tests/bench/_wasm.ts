@@ -2,8 +2,7 @@
 // the same programs compiled for this machine and under wasmtime. Kernels print the seconds their work
 // took, so that nobody's start counts; the best of several turns in which all take part is compared,
 // for the machine may be busy.
-import { driverOf, type Job, WORLD } from "../../runtimes/mod.ts";
-import { insecureNoGroups, SandboxProcess } from "../../runtimes/sandbox/mod.ts";
+import { driverOf, insecureNoGroups, type Job, SandboxProcess, WORLD } from "../../runtimes/mod.ts";
 import { House } from "../_house.ts";
 import type { Row } from "./_rows.ts";
 
