@@ -18,5 +18,3 @@ export * from "./contract.ts";
 export * from "./drivers.ts";
 export * from "./options.ts";
 export * from "./rights.ts";
-// For the benchmark, which starts a sandbox of its own.
-export { insecureNoGroups, SandboxProcess } from "./sandbox/mod.ts";

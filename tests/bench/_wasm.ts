@@ -2,13 +2,11 @@
 // the same programs compiled for this machine and under wasmtime. Kernels print the seconds their work
 // took, so that nobody's start counts; the best of several turns in which all take part is compared,
 // for the machine may be busy.
-import { driverOf, insecureNoGroups, type Job, SandboxProcess, WORLD } from "../../runtimes/mod.ts";
 import { House } from "../_house.ts";
 import type { Row } from "./_rows.ts";
 
 /** Turns of a comparison. */
 const TURNS = 5;
-const GIB = 2 ** 30;
 
 /** A module that opens `results/one` and ends (made with runtimes/wasm/_encode.ts). */
 export const TRIVIAL = Uint8Array.fromBase64(
@@ -16,28 +14,6 @@ export const TRIVIAL = Uint8Array.fromBase64(
     "BQMBAAEHEwIGX3N0YXJ0AAEGbWVtb3J5AgAKGgEYAEEDQQBBCEELQQFCwgBCAEEAQQAQABoLCxEBAEEICwtyZXN1bHRz" +
     "L29uZQ==",
 );
-
-const LIMITS = {
-  wallSeconds: 3600,
-  memoryBytes: 2 * GIB,
-  processes: 64,
-  cpus: 2,
-  tmpBytes: 1 << 26,
-  outputBytes: 1 << 20,
-  resultsBytes: GIB,
-  resultsFiles: 1000,
-};
-
-/** The path of Deno for the child, and its bundle, as the launcher makes them. */
-async function facilities(house: House): Promise<{ deno: string; wasmChild: string }> {
-  const { code, stdout, stderr } = await house.runAt("sh", [
-    "-c",
-    'here=$1/bin; . "$here/_deno.sh"; find_deno; bundle_child; ln -sfn "$DENO" "$2" && echo "$CHILD"',
-    ...["sh", House.path(""), house.path("deno")],
-  ], { PATH: Deno.env.get("PATH") ?? "/usr/bin:/bin", HOME: Deno.env.get("HOME") ?? "/root" });
-  if (code !== 0) throw new Error(stderr);
-  return { deno: house.path("deno"), wasmChild: stdout.trim() };
-}
 
 /** Runs a module in the sandbox; gives what it printed and the milliseconds of all of it. */
 async function sandboxed(
@@ -51,45 +27,24 @@ async function sandboxed(
   }
   if (typeof module === "string") await Deno.copyFile(module, `${directory}/algo`);
   else await Deno.writeFile(`${directory}/algo`, module);
-  const job: Job = {
-    id: "job-0000000000000001",
-    directory,
-    pythonRuntime: "",
-    args,
-    limits: LIMITS,
-    hasRequirements: false,
-    site: house.path("site"),
-    mode: "strict",
-  };
-  const all = { python: "/usr/bin/python3", pip: undefined, docker: undefined };
-  const given = { ...all, ...await facilities(house) };
-  const driver = driverOf("wasm");
-  await driver.prepare(job, given);
-  const command = driver.command(job, given);
-  if (typeof command === "function") throw new Error("the driver starts it itself");
-  const { program, args: words, binds } = command;
-  let text = "";
-  const started = performance.now();
-  const process = new SandboxProcess({
-    program,
-    args: words,
-    binds,
-    cwd: WORLD,
-    tmpBytes: LIMITS.tmpBytes,
-  }, {
-    bwrap: "/usr/bin/bwrap",
-    group: insecureNoGroups().create("bench", LIMITS),
-    onOutput: (_stream, bytes) => {
-      text += new TextDecoder().decode(bytes);
-      return "go-on";
-    },
-  });
-  const ending = await process.ended;
-  const ms = performance.now() - started;
-  if (ending.kind !== "exit" || ending.code !== 0) {
-    throw new Error(`${JSON.stringify(ending)}: ${text}`);
-  }
-  return { text, ms };
+  // The child's Deno and bundle, as the launcher makes them; then the driver and one sandbox.
+  const { code, stdout, stderr } = await house.runAt("sh", [
+    "-c",
+    `root=$1 deno=$2 directory=$3
+    shift 3
+    here=$root/bin
+    . "$here/_deno.sh"
+    find_deno
+    bundle_child
+    ln -sfn "$DENO" "$deno"
+    exec "$DENO" run --quiet --no-prompt --cached-only --ignore-env \
+      --allow-run=/usr/bin/bwrap --allow-read="$directory" \
+      "$root/runtimes/wasm/_once.ts" "$directory" "$deno" "$CHILD" "$@"`,
+    ...["sh", House.path("").replace(/\/$/, ""), house.path("deno"), directory, ...args],
+  ], { PATH: Deno.env.get("PATH") ?? "/usr/bin:/bin", HOME: Deno.env.get("HOME") ?? "/root" });
+  const ms = Number(/^([0-9.]+) ms\n$/m.exec(stderr)?.[1] ?? NaN);
+  if (code !== 0 || Number.isNaN(ms)) throw new Error(`exit code ${code}: ${stderr}${stdout}`);
+  return { text: stdout, ms };
 }
 
 /** Runs a module with wasmtime's Python package. */
