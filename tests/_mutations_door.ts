@@ -265,6 +265,14 @@ export const DOOR_MUTATIONS: readonly Mutation[] = [
     tests: SIGNED,
   },
   {
+    line: "G-17",
+    removes: "the lowest version of TLS",
+    file: "proto/server.ts",
+    find: 'minVersion: "TLSv1.3",',
+    replace: 'minVersion: "TLSv1.2",',
+    tests: ["agent/tls_test.ts"],
+  },
+  {
     line: "G-18",
     removes: "the channel a strict manifest must name",
     file: "agent/terms.ts",
