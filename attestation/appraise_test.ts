@@ -402,6 +402,13 @@ Deno.test("verdictText() and verdictEat() show the same verdict; hostile text is
     /^FAIL snp.report-data\n +expected: .*\n +found: {4}aa.*\n +remedy: {3}.*\nNOT trusted: 1 of \d+ checks failed\n$/,
   );
   const eat = verdictEat(bad, { now: NOW, nonce: AA });
+  assert.equal(decodeBase64url(eat["eat_nonce"] as string).length, 64);
+  for (const wrong of [7, 65]) {
+    assert.equal(
+      verdictEat(bad, { now: NOW, nonce: new Uint8Array(wrong) })["eat_nonce"],
+      undefined,
+    );
+  }
   assert.equal(eat.iat, NOW / 1000);
   const { evidence } = eat.submods as { evidence: Record<string, unknown> };
   assert.equal(evidence["ear.status"], 96);

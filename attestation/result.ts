@@ -65,8 +65,8 @@ export function verdictJson(verdict: Verdict): {
 export interface EatOptions {
   /** Milliseconds since 1970. */
   readonly now: number;
-  /** Nonce of the session; 8 to 64 bytes. */
-  readonly nonce?: Uint8Array;
+  /** What the evidence was asked with; RFC 9711 takes 8 to 64 bytes, others are left out. */
+  readonly nonce?: Uint8Array | undefined;
   /** SHA-256 of the policy file, hex. */
   readonly policyDigest?: string;
 }
@@ -77,10 +77,13 @@ export interface EatOptions {
  * claims of evidence that failed are left out, since nothing vouches for them.
  */
 export function verdictEat(verdict: Verdict, options: EatOptions): Record<string, unknown> {
+  const nonce = options.nonce?.length ?? 0;
   return {
     eat_profile: "tag:cocos,2026:verdict",
     iat: Math.floor(options.now / 1000),
-    ...(options.nonce === undefined ? {} : { eat_nonce: base64url(options.nonce) }),
+    ...(options.nonce === undefined || nonce < 8 || nonce > 64
+      ? {}
+      : { eat_nonce: base64url(options.nonce) }),
     "ear.verifier-id": { developer: "cocos", build: "attestation" },
     submods: {
       [verdict.technology]: {

@@ -257,14 +257,19 @@ export const TPM_SECTION: Form<TpmSection> = {
 
 const eventLogRecord = record({
   kind: must(word(["tcg", "ccel"])),
-  banks: may<NonNullable<EventLogPolicy["banks"]>>(list(banks), ["sha256"]),
+  banks: may<NonNullable<EventLogPolicy["banks"]>>(list(banks), undefined as never),
   registers: must(list(whole(0, 23))),
   secureBoot: may(FLAG, ANY),
 });
 
 /** Section `eventLog`. */
 export const EVENT_LOG_SECTION: Form<EventLogPolicy> = {
-  read: (json, path) => eventLogRecord.read(json, path),
+  read: (json, path) => {
+    const value = eventLogRecord.read(json, path);
+    // RTMRs have no other bank than SHA-384.
+    const usual = [value.kind === "ccel" ? "sha384" : "sha256"] as const;
+    return Object.freeze({ ...value, banks: value.banks ?? usual });
+  },
   write: (value) => eventLogRecord.write(value as never),
 };
 

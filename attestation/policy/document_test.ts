@@ -224,6 +224,18 @@ const policies: fc.Arbitrary<Policy> = fc.oneof(
   tdx.map((each) => ({ name: "b", tdx: each })),
 );
 
+Deno.test("parsePolicy() counts the bank that the kind of log has", () => {
+  const section = (eventLog: unknown) =>
+    parsePolicy(JSON.stringify({
+      cocosPolicy: 1,
+      tpm: { binding: "any", registers: [0], pcrs: "any" },
+      eventLog,
+    })).eventLog?.banks;
+  assert.deepEqual(section({ kind: "tcg", registers: [0] }), ["sha256"]);
+  assert.deepEqual(section({ kind: "ccel", registers: [0] }), ["sha384"]);
+  assert.deepEqual(section({ kind: "ccel", registers: [0], banks: ["sha256"] }), ["sha256"]);
+});
+
 Deno.test("formatPolicy() and parsePolicy() are inverse, whatever the policy", () => {
   fc.assert(fc.property(policies, (policy) => {
     assert.deepEqual(parsePolicy(formatPolicy(policy)), policy);

@@ -125,7 +125,7 @@ async function conclude(
     const digest = await sha(256, new TextEncoder().encode(formatPolicy(policy)));
     const result = verdictEat(verdict, {
       now: session.now,
-      ...(session.nonce === undefined ? {} : { nonce: session.nonce }),
+      nonce: session.nonce ?? session.teeNonce ?? session.reportData,
       policyDigest: digest.toHex(),
     });
     await writeFile(eat, `${JSON.stringify(result, null, 2)}\n`, true);
