@@ -89,3 +89,11 @@ export function firmwareEvents(secureBoot = 1): EventOrder[] {
     ...[0, 1, 2, 3, 4, 5, 6, 7].map((register) => ({ register, type: 4, data: new Uint8Array(4) })),
   ];
 }
+
+/** A boot: firmware, then a boot loader with its commands. */
+export const BOOT: readonly EventOrder[] = [
+  ...firmwareEvents(),
+  { register: 4, type: 0x80000003, data: "path of a loader", digested: "image of a loader" },
+  { register: 8, type: 0x0d, data: "grub_cmd: linux /vmlinuz\0", digested: "linux /vmlinuz" },
+  { register: 8, type: 0x0d, data: "kernel_cmdline: /vmlinuz ro\0", digested: "/vmlinuz ro" },
+];
