@@ -1,6 +1,6 @@
 // Event logs of an attacker: cut, reordered, doubled, relabelled, lying; and random damage.
 import assert from "node:assert/strict";
-import { type BankValues, type Registers } from "../banks.ts";
+import type { BankValues, Registers } from "../banks.ts";
 import {
   BOOT,
   eventLog,
