@@ -1,6 +1,7 @@
 // Takes an upload in: each byte is hashed while it is written to a fresh private file, so memory
 // stays flat and what was checked is what is kept (threats F-5, F-7). The uploader is not trusted.
 import { CocosError, Hasher, hex } from "../base/mod.ts";
+import { recycle } from "../proto/mod.ts";
 import { reasonOf, removeAll } from "./work.ts";
 
 /** What is being taken in; the words are those of the Go agent's texts (wire.md §4.5). */
@@ -71,6 +72,7 @@ export class IncomingFile implements Disposable {
     try {
       let rest = chunk;
       while (rest.length > 0) rest = rest.subarray(await this.#file.write(rest));
+      recycle(chunk);
     } catch (cause) {
       throw new CocosError("io", `error writing ${this.what} to file: ${reasonOf(cause)}`, {
         cause,

@@ -15,7 +15,8 @@ import { type DescMethod, type DescService, fromBinary } from "@bufbuild/protobu
 import { asCocosError, CocosError, messageOf, Status } from "../base/mod.ts";
 import { encoder } from "./_encode.ts";
 import { until } from "./_until.ts";
-import { MAX_STATUS_TEXT } from "./limits.ts";
+import { type Decoding, messageDecoder } from "./_messages.ts";
+import { MAX_MESSAGE_BYTES, MAX_STATUS_TEXT } from "./limits.ts";
 import { type CallContext, type Headers, pathOf, type Protection } from "./rpc.ts";
 
 /** One finished call, for a log line or a metric. */
@@ -170,11 +171,21 @@ function delivered(call: Call): Promise<boolean> {
   });
 }
 
+/**
+ * Messages of a stream that may wait for their handler. grpc-js lets 16 wait: of 1 MiB each, and of a
+ * hundred parties at once, that is all the memory there is (threats G-10).
+ */
+const WAITING_MESSAGES = 1;
+
 /** Messages of a peer's stream; a peer that has gone is a `cancelled` error, never an end. */
 async function* readAll(
   call: ServerReadableStream<Uint8Array, Uint8Array>,
   decode: (bytes: Uint8Array) => unknown,
 ): AsyncGenerator<unknown> {
+  const inner = call as unknown as { _readableState?: { highWaterMark: number }; call?: Decoding };
+  if (inner._readableState !== undefined) inner._readableState.highWaterMark = WAITING_MESSAGES;
+  // Nothing was read yet: grpc-js reads when it is asked to.
+  if (inner.call?.decoder !== undefined) inner.call.decoder = messageDecoder(MAX_MESSAGE_BYTES);
   try {
     // Left open at its end: a bidirectional call still has to send its answers and its status.
     for await (const bytes of call.iterator({ destroyOnReturn: false })) {

@@ -37,6 +37,7 @@ export * from "./gen/manager_pb.ts";
 export * from "./gen/party_pb.ts";
 export * from "./acknowledge.ts";
 export * from "./limits.ts";
+export { recycle } from "./_messages.ts";
 export * from "./request.ts";
 export * from "./rpc.ts";
 export * from "./runner/mod.ts";
