@@ -93,6 +93,8 @@ Deno.test("full image S-15 Z-1: a container and scikit-learn run in the VM, and 
     assert.equal(code, 0, `cocos ${args.join(" ")}\n${stderr}\n${management.said.join("\n")}`);
   };
   const numbers = await house.write("numbers.csv", "1\n3\n5\n7\n");
+  const failed = management.until("event Failed/Failed", 1, 3 * LIMIT_MS);
+  failed.catch(() => {});
   let runs = 0;
   /** One computation from its manifest to the folder of its results. */
   const compute = async (name: string, algorithm: string, ...flags: string[]) => {
@@ -101,7 +103,10 @@ Deno.test("full image S-15 Z-1: a container and scikit-learn run in the VM, and 
     await management.until(`runRes ${name} `, 1, LIMIT_MS);
     await cocos("algo", algorithm, owner.privateFile, ...flags);
     await cocos("data", numbers, owner.privateFile);
-    await management.until("event ConsumingResults/Ready", runs, LIMIT_MS);
+    await Promise.race([
+      management.until("event ConsumingResults/Ready", runs, LIMIT_MS),
+      failed.then((line) => Promise.reject(new Error(`${line}:\n${management.said.join("\n")}`))),
+    ]);
     await cocos("result", owner.privateFile, `${name}.zip`, "--extract", house.path(name));
     const files = [...Deno.readDirSync(house.path(name))].map((entry) => entry.name).sort();
     return Object.fromEntries(
