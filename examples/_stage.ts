@@ -199,7 +199,11 @@ export class Stage implements AsyncDisposable {
 
   #show(program: string, args: string[], env: Record<string, string> = {}): void {
     const settings = Object.entries(env)
-      .filter(([name]) => /^(AGENT|MANAGER|COMPUTATIONS)_/.test(name))
+      .filter(([name, value]) =>
+        /^(AGENT|MANAGER|COMPUTATIONS)_/.test(name) ||
+        // A party's own home, where what it approved is kept.
+        name === "HOME" && value.startsWith(this.folder)
+      )
       .map(([name, value]) => `${name}=${value}`);
     const words = [...settings, program.replace("bin/", ""), ...args]
       .map((word) => word.replaceAll(this.folder, "."));
