@@ -79,6 +79,11 @@ export class AgentProcess implements AsyncDisposable {
     });
   }
 
+  /** Number of the process. */
+  get pid(): number {
+    return this.#child.pid;
+  }
+
   /** Sends it a signal that does not end it by itself. */
   signal(signal: Deno.Signal): void {
     this.#child.kill(signal);

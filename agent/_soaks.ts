@@ -2,6 +2,8 @@
 // JSON. `deno task test:slow` calls it; the ordinary tests call a soak's short form themselves.
 import type { Outcome } from "./_soak.ts";
 import { manifests, requests } from "./_soak_fuzz.ts";
+import { flood } from "./_soak_flood.ts";
+import { computations } from "./_soak_many.ts";
 import { disconnects } from "./_soak_events.ts";
 import { models } from "./_soak_model.ts";
 import { cycles, races } from "./_soak_races.ts";
@@ -10,7 +12,9 @@ import { kills } from "./_soak_kill.ts";
 /** Every soak by name. */
 const SOAKS: Record<string, (runs: number, seed: number) => Promise<Outcome>> = {
   disconnects,
+  computations,
   cycles,
+  flood,
   kills,
   models,
   races,

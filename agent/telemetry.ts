@@ -9,8 +9,8 @@ import { Outbox, outgoing } from "./outbox.ts";
 /** Longest message of one AgentLog in bytes (wire.md §4.3). */
 export const LOG_BYTES = 500;
 
-/** Most warning events a second that the algorithm's output may cause. */
-const WARNINGS_PER_SECOND = 10;
+/** Most warning events a second that the algorithm's output may cause; ten of all kinds may go out. */
+const WARNINGS_PER_SECOND = 5;
 
 /** Status words of events (wire.md §4.2). */
 export type EventStatus =
