@@ -8,6 +8,7 @@ import { disconnects } from "./_soak_events.ts";
 import { models } from "./_soak_model.ts";
 import { cycles, races } from "./_soak_races.ts";
 import { kills } from "./_soak_kill.ts";
+import { messages, names } from "./_soak_wire.ts";
 
 /** Every soak by name. */
 const SOAKS: Record<string, (runs: number, seed: number) => Promise<Outcome>> = {
@@ -19,6 +20,8 @@ const SOAKS: Record<string, (runs: number, seed: number) => Promise<Outcome>> = 
   models,
   races,
   manifests,
+  messages,
+  names,
   requests,
 };
 
