@@ -39,6 +39,9 @@ export interface JsonLimits {
   readonly depth?: number;
 }
 
+/** Values of one text: an allow-list of a whole system has 300,000, and each takes some 200 bytes. */
+const MAX_VALUES = 1_000_000;
+
 /**
  * Parses a whole text.
  *
@@ -56,6 +59,7 @@ class Parser {
   readonly #depth: number;
   #at = 0;
   #line = 1;
+  #values = 0;
 
   constructor(text: string, what: string, depth: number) {
     this.#text = text;
@@ -90,6 +94,7 @@ class Parser {
 
   #value(depth: number): Json {
     if (depth > this.#depth) throw this.fault(`more than ${this.#depth} levels`);
+    if (++this.#values > MAX_VALUES) throw this.fault(`more than ${MAX_VALUES} values`);
     const start = this.#at;
     const line = this.#line;
     const place = () => ({ line, start, end: this.#at });

@@ -75,3 +75,11 @@ Deno.test("Fields refuses unknown names, wrong kinds and numbers out of bounds w
   assert.throws(() => new Fields(parseJson('{"a": 1}', "x"), "x").end(), /a is not a known name/);
   assert.throws(() => new Fields(parseJson("[]", "x"), "x"), /must be an object/);
 });
+
+Deno.test("A-14 parseJson() refuses more values than any document has, before they fill memory", () => {
+  const limits = { characters: 8_000_000 };
+  const many = `[${"1,".repeat(1_000_000)}1]`;
+  assert.throws(() => parseJson(many, "a text", limits), /more than 1000000 values/);
+  const enough = parseJson(`[${"1,".repeat(300_000)}1]`, "a text", limits);
+  assert.ok(enough.kind === "array" && enough.items.length === 300_001);
+});
