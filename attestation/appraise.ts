@@ -272,12 +272,13 @@ export function evidenceOfAttestation(
   bytes: Uint8Array,
 ): { evidence: Evidence; collateral: Collateral } {
   const file = decodeAttestation(bytes);
-  const { snp } = file;
+  const { snp, tdx } = file;
   return {
     evidence: {
       tpm: evidenceOf(file),
       ...(file.eventLog.length === 0 ? {} : { eventLog: file.eventLog }),
       ...(snp === undefined ? {} : { snp: snp.report }),
+      ...(tdx === undefined ? {} : { tdx }),
       ...(file.akCertificate.length === 0 ? {} : { akCertificate: file.akCertificate }),
     },
     collateral: {

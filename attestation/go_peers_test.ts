@@ -17,6 +17,7 @@ import {
 } from "./snp/mod.ts";
 import { appraiseTdx, parseTdxQuote, tdxPolicy } from "./tdx/mod.ts";
 import { ownVector } from "./testdata/vectors.ts";
+import { decodeAttestation, encodeAttestation } from "./tpm/mod.ts";
 import { toHex } from "./verdict.ts";
 import { encodePem } from "./x509/mod.ts";
 
@@ -315,6 +316,31 @@ Deno.test("appraiseTdx() agrees with go-tdx-guest's check on real quotes, or dif
         assert.equal(toHex(parseTdxQuote(quote).qeVendor), "939a7233f79c4ca9940a0db3957f0607");
       }
     }
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("encodeAttestation() writes a TDX quote as go-tdx-guest reads it", async () => {
+  const folder = await workshop("go-tdx-guest");
+  if (folder === undefined) return;
+  try {
+    const none = decodeAttestation(new Uint8Array());
+    const container = encodeAttestation({ ...none, tdx: ownVector("tdx/v4-b0c06f-quote.bin") });
+    // The container's one field is tdx_attestation: a tag, a length of two bytes, the message.
+    assert.deepEqual([container[0], (container[1] ?? 0) >> 7, (container[2] ?? 0) >> 7], [
+      0x4a,
+      1,
+      0,
+    ]);
+    await Deno.writeFile(`${folder}/quote.pb`, container.subarray(3));
+    const { ok, text } = await check("go-tdx-guest", [
+      "-in",
+      `${folder}/quote.pb`,
+      "-inform",
+      "proto",
+    ]);
+    assert.ok(ok, text);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }

@@ -6,6 +6,7 @@ import { decode, encode, type Message } from "./_proto.ts";
 import { format, parse } from "./_prototext.ts";
 import { ATTESTATION } from "./_schemas.ts";
 import { type SnpEvidence, snpFromMessage, snpToMessage } from "./_snp_message.ts";
+import { quoteFromMessage, quoteToMessage } from "./_tdx_message.ts";
 
 export type { SnpEvidence };
 
@@ -47,7 +48,7 @@ export interface TpmAttestation {
     readonly id: bigint;
   };
   readonly snp?: SnpEvidence;
-  /** tdx.QuoteV4 in wire form; the runtime sends raw TDX quotes instead. */
+  /** A TDX quote of version 4, rebuilt from tdx.QuoteV4. */
   readonly tdx?: Uint8Array;
 }
 
@@ -104,7 +105,7 @@ function fromMessage(message: Message): TpmAttestation {
       }),
     }),
     ...(snp === undefined ? {} : { snp: snpFromMessage(snp) }),
-    ...(tdx === undefined ? {} : { tdx: encode(tdxSchema(), tdx) }),
+    ...(tdx === undefined ? {} : { tdx: quoteFromMessage(tdx) }),
   });
 }
 
@@ -150,16 +151,8 @@ function toMessage(attestation: TpmAttestation): Message {
     ...given("ak_cert", attestation.akCertificate),
     intermediate_certs: attestation.intermediates,
     ...(snp === undefined ? {} : { sev_snp_attestation: snpToMessage(snp) }),
-    ...(tdx === undefined ? {} : { tdx_attestation: decode(tdxSchema(), tdx) }),
+    ...(tdx === undefined ? {} : { tdx_attestation: quoteToMessage(tdx) }),
   };
-}
-
-function tdxSchema() {
-  const kind = ATTESTATION.fields.find((each) => each.name === "tdx_attestation")?.kind;
-  if (typeof kind !== "object" || !("message" in kind)) {
-    throw new CocosError("internal", "The TDX field has no message");
-  }
-  return kind.message;
 }
 
 function bytesOf(message: Message, name: string): Uint8Array {

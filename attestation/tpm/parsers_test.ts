@@ -367,3 +367,42 @@ Deno.test("parseHclReport() reads a report of Azure and rejects every flipped bi
     }
   }
 });
+
+const QUOTES = ["tdx/v4-spr-e4-quote.bin", "tdx/v4-b0c06f-quote.bin", "tdx/cos113-quote.bin"];
+
+Deno.test("decodeAttestation() and encodeAttestation() carry a TDX quote of version 4, byte for byte", () => {
+  for (const name of QUOTES) {
+    const tdx = ownVector(name);
+    const file = { ...decodeAttestation(GCE), tdx };
+    assert.deepEqual(decodeAttestation(encodeAttestation(file)).tdx, new Uint8Array(tdx));
+    const text = parseAttestationText(
+      formatAttestationText({ ...file, eventLog: new Uint8Array() }),
+    );
+    assert.deepEqual(text.tdx, new Uint8Array(tdx));
+  }
+  const five = { ...decodeAttestation(GCE), tdx: ownVector("tdx/v5-td15-quote.bin") };
+  assert.throws(() => encodeAttestation(five), /version 5 has no message/);
+});
+
+Deno.test("A-14 decodeAttestation() refuses a TDX quote whose parts do not fit their places", () => {
+  const text = formatAttestationText({
+    ...decodeAttestation(new Uint8Array()),
+    tdx: ownVector("tdx/v4-b0c06f-quote.bin"),
+  });
+  const cases: readonly (readonly [RegExp, string, RegExp])[] = [
+    [/ {4}rtmrs: .*\n/, "", /3 RTMRs/],
+    [/ {4}mr_td: "[^"]*"/, '    mr_td: "short"', /mr_td has 5 bytes, not 48/],
+    [/signed_data_size: \d+/, "signed_data_size: 1", /signature data has \d+ bytes, not 1/],
+    [/parsed_data_size: \d+/, "parsed_data_size: 31", /QE authentication data has 32 bytes/],
+    [/tee_type: \d+/, "tee_type: 4294967295", /^$/],
+    [/attestation_key_type: \d+/, "attestation_key_type: 65538", /does not fit 2 bytes/],
+    [/tdx_attestation: \{[^]*\}\n$/, "tdx_attestation: { }", /it has no td_quote_body/],
+  ];
+  for (const [from, to, why] of cases) {
+    const changed = text.replace(from, to);
+    assert.notEqual(changed, text, String(from));
+    if (why.source === "^$") {
+      assert.notDeepEqual(parseAttestationText(changed).tdx, parseAttestationText(text).tdx);
+    } else assert.throws(() => parseAttestationText(changed), why);
+  }
+});

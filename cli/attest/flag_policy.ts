@@ -80,7 +80,7 @@ async function ours(text: string, flags: ValidateFlags): Promise<Ordered> {
     ? "tdx"
     : has("snp")
     ? has("tpm") ? "snp-vtpm" : "snp"
-    : has("tpm") && !has("tdx")
+    : has("tpm")
     ? "vtpm"
     : has("azureToken")
     ? "azure-token"

@@ -1,6 +1,7 @@
 // TDX evidence with collateral from a fake PCS that serves real statements of Intel: a green verdict
 // while they are valid, none afterwards, and none for another platform or a changed byte.
 import assert from "node:assert/strict";
+import { decodeAttestation, encodeAttestation } from "../../attestation/mod.ts";
 import { cocos, inFolder } from "../_fakes.ts";
 import { nobody, type Vendor, vendor } from "./_vendors.ts";
 
@@ -136,5 +137,41 @@ Deno.test("A-1 cocos attestation validate --mode tdx compares report data and ev
       assert.equal(exit, 5, name);
       assert.equal(failed[0]?.replaceAll("-", ""), id.replaceAll("-", ""), failed.join());
     }
+  });
+});
+
+Deno.test("A-8 cocos attestation validate judges a TDX quote and a TPM quote of one attestation file together", async () => {
+  const gce = decodeAttestation(
+    Deno.readFileSync(new URL("../tpm/gce-cos85-nonce9009.attestation.pb", VECTORS)),
+  );
+  const any = "any";
+  const policy = {
+    cocosPolicy: 1,
+    tdx: {
+      ...{ mrTd: at(0xb8, 48), rtmr0: any, rtmr1: any, rtmr2: any, rtmr3: any },
+      ...{ mrConfigId: any, mrOwner: any, mrOwnerConfig: any },
+      tcb: { collateral: any },
+    },
+    tpm: { binding: "any", registers: [0, 1, 2, 3, 4, 5, 6, 7], pcrs: any },
+    eventLog: { kind: "tcg", registers: [0, 1, 2, 3, 4, 5, 7, 8, 9] },
+  };
+  await inFolder(async (dir) => {
+    await Deno.writeTextFile(`${dir}/policy.json`, JSON.stringify(policy));
+    const run = async (tdx: Uint8Array, reportData = at(0x238, 64)) => {
+      await Deno.writeFile(`${dir}/a.bin`, encodeAttestation({ ...gce, tdx }));
+      const { exit, out, err } = await cocos(
+        [
+          ...["attestation", "validate", `${dir}/a.bin`, "--config", `${dir}/policy.json`],
+          ...["--nonce", "9009", "--report_data", reportData, "--offline"],
+        ],
+        { env: { HOME: dir }, now: THEN },
+      );
+      return [exit, ...[...out.matchAll(/^FAIL (\S+)$/gm)].map(([, id]) => id), exit === 2 && err];
+    };
+    assert.deepEqual(await run(quote), [0, false]);
+    assert.deepEqual(await run(quote, "11".repeat(64)), [5, "tdx.report-data", false]);
+    const changed = quote.slice();
+    changed[0xb8] = (changed[0xb8] as number) ^ 1;
+    assert.deepEqual(await run(changed), [5, "tdx.signature", "tdx.mrtd", false]);
   });
 });

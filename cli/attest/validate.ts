@@ -36,7 +36,7 @@ import { fetchSnp, lineOf } from "./amd.ts";
 import { Cache } from "./cache.ts";
 import { Source } from "./collateral.ts";
 import { MAX_EVIDENCE_BYTES, MAX_TEXT_BYTES, readBytes, readText } from "./files.ts";
-import { chainParts, orderOf } from "./flag_policy.ts";
+import { chainParts, type Ordered, orderOf } from "./flag_policy.ts";
 import { fetchTdx } from "./intel.ts";
 import type { AttestInvocation, Mode, ValidateFlags } from "./invocation.ts";
 import { reportFromJson } from "./report_json.ts";
@@ -54,7 +54,7 @@ export async function validate(
 ): Promise<Exit> {
   const { terminal } = context;
   const asked = await orderOf(flags);
-  const session = sessionOf(asked.mode, flags, context.now());
+  const session = sessionOf(asked, flags, context.now());
   const order = { ...asked, policy: boundPolicy(asked.policy, session) };
   requireFlags(order.policy, flags);
   terminal.say("Checking attestation");
@@ -167,7 +167,7 @@ function requireFlags(policy: Policy, flags: ValidateFlags): void {
   }
 }
 
-function sessionOf(mode: Mode, flags: ValidateFlags, now: number): Session {
+function sessionOf({ mode, policy }: Ordered, flags: ValidateFlags, now: number): Session {
   const { reportData, ...others } = givenValues(flags);
   return {
     now: flags.time === undefined ? now : timeFlag(flags.time),
@@ -175,7 +175,7 @@ function sessionOf(mode: Mode, flags: ValidateFlags, now: number): Session {
     // With a TPM key bound by the report, the flag is what went into the report, not the result.
     ...(reportData === undefined
       ? {}
-      : mode === "snp-vtpm"
+      : mode === "snp-vtpm" || policy.tpm?.binding === "report-data"
       ? { teeNonce: reportData }
       : { reportData }),
   };
@@ -243,6 +243,7 @@ async function readEvidence(
             : { eventLog: read.eventLog }),
           ...(read.akCertificate.length === 0 ? {} : { akCertificate: read.akCertificate }),
           ...(snp === undefined || policy.snp === undefined ? {} : { snp: snp.report }),
+          ...(read.tdx === undefined || policy.tdx === undefined ? {} : { tdx: read.tdx }),
           ...beside,
         },
         // Azure's key is the one the HCL report names, not the one in this file.
