@@ -309,6 +309,38 @@ Deno.test("hostile wasm S-13 S-4 runs into the limit of descriptors", async () =
   assert.deepEqual([finished.outcome, finished.code], ["exit", 33]);
 });
 
+Deno.test("hostile wasm S-13 S-4 renumbers without end and leaves no file open", async () => {
+  const exitUnlessZero = [0x21, 0, 0x20, 0, 0x04, 0x40, 0x20, 0, ...op.call(2), 0x0b];
+  const open = [
+    ...[...op.i32(3), ...op.i32(0), ...op.i32(200), ...op.i32(9), ...op.i32(1)],
+    ...[...op.i64(0x42), ...op.i64(0), ...op.i32(0), ...op.i32(50), ...op.call(0)],
+  ];
+  const { finished } = await runJob({
+    kind: "wasm",
+    algo: encodeModule({
+      imports: ["path_open", "fd_renumber", "proc_exit"],
+      data: { 200: "results/x" },
+      // 5 is open; 6 takes its place 6000 times, which is more than the sandbox lets a process open.
+      body: [
+        ...open,
+        ...exitUnlessZero,
+        ...op.forever([
+          ...open,
+          ...exitUnlessZero,
+          ...[...op.i32(6), ...op.i32(5), ...op.call(1)],
+          ...exitUnlessZero,
+          ...[...op.i32(108), ...op.i32(108), ...op.load, ...op.i32(1), 0x6a, ...op.store],
+          ...[...op.i32(108), ...op.load, ...op.i32(6000), 0x46],
+          ...[0x04, 0x40, ...op.i32(0), ...op.call(2), 0x0b],
+        ]),
+      ],
+      local: true,
+    }),
+    limits: FAST,
+  });
+  assert.deepEqual([finished.outcome, finished.code], ["ok", undefined]);
+});
+
 Deno.test("hostile wasm S-5 S-9 S-10 floods, sleeps and loops until it is ended", async () => {
   const flood = op.forever([
     ...[...op.i32(1), ...op.i32(0), ...op.i32(1), ...op.i32(16), ...op.call(0), ...op.drop],
