@@ -8,7 +8,7 @@ export const TAIL_CHARACTERS = 64 * 1024;
 /** Longest line; a longer one goes on in the next. */
 export const LINE_CHARACTERS = 400;
 
-/** Lines a second the server gets, and how many at once after a silence. */
+/** Messages a second the server gets, and how many at once after a silence. */
 export const LINES_PER_SECOND = 10;
 const BURST = 20;
 
@@ -41,8 +41,10 @@ export class Output {
     stderr: new TextDecoder(),
   };
   readonly #open: Record<Stream, string> = { stdout: "", stderr: "" };
-  readonly #lines: { readonly text: string; readonly bytes: number }[] = [];
+  readonly #lines: string[] = [];
   #characters = 0;
+  /** Bytes that were taken, and those that came too fast to be. */
+  #taken = 0;
   #dropped = 0;
   #tokens = BURST;
   #refilled: number;
@@ -55,10 +57,8 @@ export class Output {
 
   /** Takes a piece of what was printed; cut anywhere. */
   take(stream: Stream, data: Uint8Array): void {
-    if (!this.#options.keeps && this.#options.tell === undefined) {
-      this.#dropped += data.length;
-      return;
-    }
+    this.#taken += data.length;
+    if (!this.#options.keeps && this.#options.tell === undefined) return;
     const parts = (this.#open[stream] + this.#decoders[stream].decode(data, { stream: true }))
       .split("\n");
     this.#open[stream] = parts.pop() as string;
@@ -90,12 +90,17 @@ export class Output {
 
   /** What is kept. */
   tail(): Tail {
-    return { text: this.#lines.map(({ text }) => text).join("\n"), dropped: this.#dropped };
+    this.#shorten();
+    const text = this.#lines.join("\n");
+    // With the newline of the last line, and lines that are not yet whole.
+    const held = this.#options.keeps ? `${text}\n${this.#open.stdout}${this.#open.stderr}` : "";
+    const { length } = new TextEncoder().encode(held);
+    return { text, dropped: this.#dropped + Math.max(0, this.#taken - length) };
   }
 
   /** The last lines, at most so many and so long in all. */
   last(lines: number, characters: number): string {
-    const text = this.#lines.slice(-lines).map((line) => line.text).join("\n");
+    const text = this.#lines.slice(-lines).join("\n");
     return text.length <= characters ? text : `…${text.slice(-characters)}`.toWellFormed();
   }
 
@@ -103,37 +108,49 @@ export class Output {
     let rest = text;
     do {
       const [head, tail] = cut(rest);
-      this.#add(stream, plain(head));
+      this.#add(stream, head);
       rest = tail;
     } while (rest !== "");
   }
 
-  #add(stream: Stream, text: string): void {
+  #add(stream: Stream, raw: string): void {
+    const tell = this.#granted();
+    if (!this.#options.keeps && tell === undefined) return;
+    const text = plain(raw);
     if (this.#options.keeps) {
-      this.#lines.push({ text, bytes: new TextEncoder().encode(text).length + 1 });
+      this.#lines.push(text);
       this.#characters += text.length + 1;
-      while (this.#characters > TAIL_CHARACTERS) {
-        const gone = this.#lines.shift();
-        this.#characters -= (gone?.text.length ?? 0) + 1;
-        this.#dropped += gone?.bytes ?? 0;
-      }
+      // Not one by one: to move all others up for each line would be most of the work.
+      if (this.#characters > TAIL_CHARACTERS * 2) this.#shorten();
     }
+    tell?.(`${stream}: ${text}`);
+  }
+
+  /** Where this line may go beside the tail; says first how many before it did not. */
+  #granted(): ((line: string) => void) | undefined {
     const { tell } = this.#options;
-    if (tell === undefined) return;
+    if (tell === undefined) return undefined;
     const now = this.#now();
     const earned = (now - this.#refilled) / 1_000 * LINES_PER_SECOND;
     this.#tokens = Math.min(BURST, this.#tokens + earned);
     this.#refilled = now;
-    if (this.#tokens < 1) {
+    const messages = this.#withheld > 0 ? 2 : 1;
+    if (this.#tokens < messages) {
       this.#withheld++;
-      return;
+      return undefined;
     }
-    this.#tokens--;
-    if (this.#withheld > 0) {
-      tell(`(${this.#withheld} lines were printed too fast to be sent)`);
-      this.#withheld = 0;
+    this.#tokens -= messages;
+    if (this.#withheld > 0) tell(`(${this.#withheld} lines were printed too fast to be sent)`);
+    this.#withheld = 0;
+    return tell;
+  }
+
+  #shorten(): void {
+    let gone = 0;
+    while (this.#characters > TAIL_CHARACTERS) {
+      this.#characters -= (this.#lines[gone++] as string).length + 1;
     }
-    tell(`${stream}: ${text}`);
+    this.#lines.splice(0, gone);
   }
 
   #now(): number {

@@ -138,9 +138,8 @@ export class Run {
             output: (stream, data) => {
               output.take(stream, data);
               // That something was written there is the algorithm's word as well; the seed's wire
-              // says it all the same.
-              const told = manifest.agreement === undefined || this.#seenBy("server");
-              if (stream === "stderr" && told) telemetry.warning();
+              // says it all the same, ours sends the lines to whom they are for.
+              if (stream === "stderr" && manifest.agreement === undefined) telemetry.warning();
             },
             dropped: (bytes) => output.drop(bytes),
           },

@@ -316,8 +316,8 @@ export const DOOR_MUTATIONS: readonly Mutation[] = [
     line: "S-5",
     removes: "the bound of lines a second for the server",
     file: "agent/output.ts",
-    find: "if (this.#tokens < 1) {",
-    replace: "if (this.#tokens < -1e12) {",
+    find: "if (this.#tokens < messages) {",
+    replace: "if (this.#tokens < messages - 1e12) {",
     tests: ["agent/output_test.ts"],
   },
   {
@@ -332,8 +332,8 @@ export const DOOR_MUTATIONS: readonly Mutation[] = [
     line: "S-5",
     removes: "control characters made visible",
     file: "agent/output.ts",
-    find: "this.#add(stream, plain(head));",
-    replace: "this.#add(stream, head);",
+    find: "const text = plain(raw);",
+    replace: "const text = raw;",
     tests: ["agent/output_test.ts"],
   },
   {
