@@ -4,11 +4,13 @@ import { ENTRIES } from "./_entries.ts";
 import { type Entry, merged, NOTHING } from "./_entry.ts";
 import { lines, page, type Table } from "./_page.ts";
 
-const HELP = `Usage: deno task test:slow [--minutes N] [--only ID,…] [--again] [--page]
+const HELP =
+  `Usage: deno task test:slow [--minutes N] [--only ID,…] [--again] [--from FILE] [--page]
 
   --minutes  how long to go on (default 10; 0 only prints the table); a go that has begun is ended
   --only     entries to do (default: all that have not reached their target)
   --again    forgets what is known of these entries
+  --from     first takes the rows of another table of this suite that did more, as of another copy
   --page     writes docs/reliability.md from the table
 
 Entries: ${ENTRIES.map(({ id }) => id).join(", ")}
@@ -20,12 +22,14 @@ interface Options {
   readonly minutes: number;
   readonly entries: readonly Entry[];
   readonly again: boolean;
+  readonly from: readonly string[];
   readonly page: boolean;
 }
 
 function readOptions(argv: readonly string[]): Options | undefined {
   let minutes = 10;
   let only: string[] | undefined;
+  const from: string[] = [];
   let [again, wantsPage] = [false, false];
   const queue = argv.flatMap((word) => word.split("=", 2));
   const value = (flag: string) => {
@@ -44,6 +48,9 @@ function readOptions(argv: readonly string[]): Options | undefined {
       case "--only":
         only = value(word).split(",");
         break;
+      case "--from":
+        from.push(value(word));
+        break;
       case "--again":
         again = true;
         break;
@@ -60,14 +67,14 @@ function readOptions(argv: readonly string[]): Options | undefined {
     if (entry === undefined) throw new Error(`unknown entry ${name}\n\n${HELP}`);
     return entry;
   });
-  return { minutes, entries, again, page: wantsPage };
+  return { minutes, entries, again, from, page: wantsPage };
 }
 
-async function read(): Promise<Table> {
+async function read(store: URL | string = STORE): Promise<Table> {
   try {
-    return JSON.parse(await Deno.readTextFile(STORE));
+    return JSON.parse(await Deno.readTextFile(store));
   } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return { at: "", rows: {} };
+    if (store === STORE && error instanceof Deno.errors.NotFound) return { at: "", rows: {} };
     throw error;
   }
 }
@@ -89,6 +96,15 @@ async function main(): Promise<number> {
     const rows = { ...table.rows };
     for (const { id } of entries) delete rows[id];
     table = { ...table, rows };
+  }
+  for (const path of options.from) {
+    const other = await read(path);
+    const rows = { ...table.rows };
+    for (const [id, row] of Object.entries(other.rows)) {
+      if (row.runs > (rows[id]?.runs ?? 0)) rows[id] = row;
+    }
+    table = { at: other.at > table.at ? other.at : table.at, rows };
+    await write(table);
   }
   const end = performance.now() + options.minutes * 60_000;
   while (performance.now() < end) {
