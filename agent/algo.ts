@@ -11,6 +11,7 @@ import {
 } from "../proto/mod.ts";
 import type { Agent } from "./agent.ts";
 import { authorize, type Claim } from "./authorize.ts";
+import { mayGoOn, readOffset } from "./broken.ts";
 import type { Computation } from "./computation.ts";
 import type { Manifest } from "./manifest.ts";
 import { allReceived, badDigest, badRequirements, noAlgorithm, otherTerms } from "./refusals.ts";
@@ -76,7 +77,8 @@ export async function algo(
     const agreed = header === undefined
       ? readHeader(call.metadata)
       : agreedHeader(call.metadata, header);
-    await receive(agent, computation, agreed, requests);
+    const offset = header === undefined ? 0 : readOffset(call.metadata);
+    await receive(agent, computation, agreed, offset, requests);
     return {};
   } finally {
     leave();
@@ -103,16 +105,27 @@ async function receive(
   agent: Agent,
   computation: Computation,
   header: AlgorithmHeader,
+  offset: number,
   requests: AsyncIterable<AlgoRequest>,
 ): Promise<void> {
-  const { job, manifest: { algorithm: declared } } = computation;
+  const { job, broken, manifest: { algorithm: declared } } = computation;
+  // Requirements come first and belong to the same upload: what has them begins again.
+  const name = declared.header === undefined || declared.requirements !== undefined
+    ? undefined
+    : ALGORITHM_ITEM;
+  const upload = name === undefined ? undefined : broken.enter(name);
+  const signal = upload === undefined
+    ? computation.signal
+    : AbortSignal.any([computation.signal, upload.signal]);
   const takes = takesRequirements(computation.manifest, header);
   let program: IncomingFile | undefined;
   let requirements: IncomingFile | undefined;
   let folder: string | undefined;
   let empty = 0;
   try {
-    for await (const request of watched(requests, computation.signal)) {
+    if (offset > 0) program = broken.take(ALGORITHM_ITEM, offset);
+    for await (const request of watched(requests, signal)) {
+      upload?.heard();
       if (request.requirements.length === 0 && request.algorithm.length === 0) {
         if (++empty > MAX_EMPTY_MESSAGES) {
           throw new CocosError("invalid-argument", "too many messages without content");
@@ -161,8 +174,17 @@ async function receive(
       ...header,
       ...(digest === undefined ? {} : { requirements: digest }),
     }, modeOf(header.kind));
+    broken.drop(ALGORITHM_ITEM);
     folder = undefined;
+  } catch (thrown) {
+    if (name !== undefined && program !== undefined && mayGoOn(thrown) && !computation.over) {
+      const kept = program;
+      program = undefined;
+      await broken.park(name, kept);
+    }
+    throw thrown;
   } finally {
+    upload?.leave();
     program?.[Symbol.dispose]();
     requirements?.[Symbol.dispose]();
     if (folder !== undefined) removeAll(folder);

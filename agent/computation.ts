@@ -1,6 +1,7 @@
 // One computation: its manifest, its folder, its progress and what is under way for it. Changes of
 // state are agent.ts's; this only answers who may do what next.
 import { CocosError } from "../base/mod.ts";
+import { Broken } from "./broken.ts";
 import { Challenges } from "./challenges.ts";
 import { type AlgorithmRecord, type DatasetRecord, NO_PROGRESS, type Progress } from "./journal.ts";
 import { fold } from "./labels.ts";
@@ -20,6 +21,8 @@ export class Computation {
   readonly job: Job;
   /** Challenges of this computation's front door; a restarted agent knows none of them. */
   readonly challenges = new Challenges();
+  /** Uploads that broke off and may go on. */
+  readonly broken = new Broken();
   progress: Progress;
   #output: Output | undefined;
   /** The run that is under way; it never rejects. */
@@ -58,9 +61,15 @@ export class Computation {
     return AbortSignal.any([this.#over.signal, this.#served.signal]);
   }
 
+  /** Whether it was stopped. */
+  get over(): boolean {
+    return this.#over.signal.aborted;
+  }
+
   /** Ends everything that is under way. */
   cancel(): void {
     this.#over.abort(stopped());
+    this.broken.end();
   }
 
   /** Ends fetches of results that go on after the last consumer had everything. */

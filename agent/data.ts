@@ -10,6 +10,7 @@ import {
 } from "../proto/mod.ts";
 import type { Agent } from "./agent.ts";
 import { authorize, type Claim } from "./authorize.ts";
+import { mayGoOn, readOffset } from "./broken.ts";
 import type { Computation } from "./computation.ts";
 import type { DatasetItem, PartyKey } from "./manifest.ts";
 import { allReceived, badDigest, badName, noDataset, otherTerms } from "./refusals.ts";
@@ -59,7 +60,8 @@ export async function data(
   const leave = computation.enter(owner, owed);
   try {
     const decompress = readDecompress(call.metadata, item);
-    await receive(agent, computation, { owner, item, decompress }, requests);
+    const offset = item === undefined ? 0 : readOffset(call.metadata);
+    await receive(agent, computation, { owner, item, decompress, offset }, requests);
     return {};
   } finally {
     leave();
@@ -84,22 +86,31 @@ interface Upload {
   /** Absent in compat, where the digest of the bytes finds it. */
   readonly item: DatasetItem | undefined;
   readonly decompress: boolean;
+  /** Bytes that are here from an upload that broke off. */
+  readonly offset: number;
 }
 
 async function receive(
   agent: Agent,
   computation: Computation,
-  { owner, item, decompress }: Upload,
+  { owner, item, decompress, offset }: Upload,
   requests: AsyncIterable<DataRequest>,
 ): Promise<void> {
-  const { job } = computation;
+  const { job, broken } = computation;
+  const name = item === undefined ? undefined : datasetItem(item);
+  const upload = name === undefined ? undefined : broken.enter(name);
+  const signal = upload === undefined
+    ? computation.signal
+    : AbortSignal.any([computation.signal, upload.signal]);
   let file: IncomingFile | undefined;
   let open = computation.missing;
   let filename = "";
   let folder: string | undefined;
   let empty = 0;
   try {
-    for await (const request of watched(requests, computation.signal)) {
+    if (name !== undefined && offset > 0) file = broken.take(name, offset);
+    for await (const request of watched(requests, signal)) {
+      upload?.heard();
       if (request.filename !== "" && request.filename !== filename) {
         // The Go CLI repeats the name; a second one is a trick (threats G-14).
         if (filename !== "" || request.filename.length > MAX_NAME) throw badName();
@@ -130,6 +141,7 @@ async function receive(
     find();
     if (!decompress) {
       agent.commitDataset(computation, find, { file });
+      if (name !== undefined) broken.drop(name);
       return;
     }
     folder = job.incoming();
@@ -139,7 +151,16 @@ async function receive(
     });
     const tree = await treeDigest(folder, names);
     agent.commitDataset(computation, find, { folder, names, tree });
+    if (name !== undefined) broken.drop(name);
+  } catch (thrown) {
+    if (name !== undefined && file !== undefined && mayGoOn(thrown) && !computation.over) {
+      const kept = file;
+      file = undefined;
+      await broken.park(name, kept);
+    }
+    throw thrown;
   } finally {
+    upload?.leave();
     file?.[Symbol.dispose]();
     if (folder !== undefined) removeAll(folder);
   }

@@ -34,16 +34,7 @@ export function party(agent: Agent): Handlers<typeof PartyService> {
           lifetimeSeconds: CHALLENGE_SECONDS,
         };
       }),
-    // Nothing is kept of a broken upload yet, and that is what is said.
-    held: ({ item }, call) =>
-      answer(() => {
-        const computation = agent.current();
-        const { manifest } = computation;
-        const claims = [algorithmClaim(manifest), ...manifest.datasets.map(datasetClaim)];
-        const { request } = authorize(computation, call, ROLES.data, claims);
-        if (request?.item !== item) throw badRequest("is about another item than the call");
-        return { bytes: 0n, digest: new Uint8Array() };
-      }),
+    held: ({ item }, call) => held(agent, item, call),
     acknowledge: ({ digest }, call) => answer(() => acknowledge(agent, hex(digest), call)),
     output: (_request, call) => answer(() => output(agent, call)),
   };
@@ -52,6 +43,17 @@ export function party(agent: Agent): Handlers<typeof PartyService> {
 /** What a piece of work gives or throws, as a promise. */
 function answer<T>(work: () => T): Promise<T> {
   return new Promise((resolve) => resolve(work()));
+}
+
+/** What is here of a broken upload of the caller's own item. */
+async function held(agent: Agent, item: string, call: CallContext) {
+  const computation = agent.current();
+  const { manifest } = computation;
+  const claims = [algorithmClaim(manifest), ...manifest.datasets.map(datasetClaim)];
+  const { request } = authorize(computation, call, ROLES.data, claims);
+  if (request?.item !== item) throw badRequest("is about another item than the call");
+  const { bytes, digest } = await computation.broken.held(item);
+  return { bytes: BigInt(bytes), digest: new Uint8Array(digest) };
 }
 
 /** A consumer has the whole result; the last one completes the computation (threats O-3). */

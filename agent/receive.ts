@@ -81,6 +81,16 @@ export class IncomingFile implements Disposable {
   }
 
   /**
+   * Comes to rest: everything is written. Gives the SHA3-256 of it; more may be added.
+   *
+   * @throws {CocosError} `io`.
+   */
+  async pause(): Promise<Uint8Array> {
+    await this.#writing;
+    return await this.#hash.pause();
+  }
+
+  /**
    * Closes the file and gives the SHA3-256 of all bytes, lower-case hexadecimal.
    *
    * @throws {CocosError} `io`.

@@ -2,9 +2,17 @@
 // every byte and the trailers left and the consumer did not break off, in strict when it says so
 // itself (threats O-2 to O-4, O-6; wire.md §4.7).
 import { CocosError } from "../base/mod.ts";
-import { type CallContext, CHUNK_BYTES, RESULT_ITEM, ROLES } from "../proto/mod.ts";
+import {
+  type CallContext,
+  CHUNK_BYTES,
+  DIGEST_KEY,
+  type Headers,
+  RESULT_ITEM,
+  ROLES,
+} from "../proto/mod.ts";
 import type { Agent } from "./agent.ts";
 import { authorize, type Claim } from "./authorize.ts";
+import { readOffset } from "./broken.ts";
 import type { Computation } from "./computation.ts";
 import type { ResultsRecord } from "./journal.ts";
 import type { Manifest, PartyKey } from "./manifest.ts";
@@ -21,7 +29,10 @@ export async function* result(
     { ...resultClaim(computation.manifest), payload: "", size: 0 },
   ]);
   const results = readyResults(agent, computation);
-  let left = results.size;
+  const offset = computation.manifest.agreement === undefined
+    ? 0
+    : beginning(call.metadata, results);
+  let left = results.size - offset;
   let file: Deno.FsFile;
   try {
     file = Deno.openSync(computation.job.archive, { read: true });
@@ -29,18 +40,24 @@ export async function* result(
     throw new CocosError("io", `error reading results: ${reasonOf(cause)}`, { cause });
   }
   using archive = file;
-  call.sendHeaders({ "file-size": String(results.size), "cocos-digest": results.digest });
+  archive.seekSync(offset, Deno.SeekMode.Start);
+  call.sendHeaders({ "file-size": String(results.size), [DIGEST_KEY]: results.digest });
   const { serving } = computation;
+  // One is sent while the next is read; a message has left its buffer when another is asked for.
+  const buffers = [new Uint8Array(CHUNK_BYTES), new Uint8Array(CHUNK_BYTES)] as const;
+  let turn = 0;
+  let next = fill(archive, buffers[0].subarray(0, Math.min(CHUNK_BYTES, left)));
+  next.catch(() => {}); // the call may end before it is awaited
   while (left > 0) {
     serving.throwIfAborted();
-    const chunk = new Uint8Array(Math.min(CHUNK_BYTES, left));
-    let filled = 0;
-    while (filled < chunk.length) {
-      const count = await archive.read(chunk.subarray(filled));
-      if (count === null) throw new CocosError("io", "error reading results: too short");
-      filled += count;
-    }
-    left -= filled;
+    const chunk = await next;
+    left -= chunk.length;
+    turn = 1 - turn;
+    next = fill(
+      archive,
+      (buffers[turn] as Uint8Array<ArrayBuffer>).subarray(0, Math.min(CHUNK_BYTES, left)),
+    );
+    next.catch(() => {});
     yield { file: chunk };
   }
   // In strict the consumer says that it has everything: acknowledge() in party.ts.
@@ -48,6 +65,50 @@ export async function* result(
   call.delivered.then((whole) => {
     if (whole) agent.consumed(computation, consumerOf(computation, signer));
   });
+}
+
+/**
+ * Where a consumer goes on (threats O-5).
+ *
+ * @throws {CocosError} `out-of-range` for an offset beyond the end, or after another archive's bytes.
+ */
+function beginning(metadata: Headers, { size, digest }: ResultsRecord): number {
+  const offset = readOffset(metadata);
+  const [before] = metadata.get(DIGEST_KEY);
+  if (offset === 0 && before === undefined) return 0;
+  const hint = "Begin again.";
+  if (offset > size) {
+    throw new CocosError(
+      "out-of-range",
+      `cannot go on at ${offset}: the result has ${size} bytes`,
+      {
+        hint,
+      },
+    );
+  }
+  if (before !== digest) {
+    throw new CocosError(
+      "out-of-range",
+      "cannot go on: this is another result than the one begun",
+      {
+        hint,
+      },
+    );
+  }
+  return offset;
+}
+
+/** Fills a buffer from a file. */
+async function fill(
+  file: Deno.FsFile,
+  buffer: Uint8Array<ArrayBuffer>,
+): Promise<Uint8Array<ArrayBuffer>> {
+  for (let filled = 0; filled < buffer.length;) {
+    const count = await file.read(buffer.subarray(filled));
+    if (count === null) throw new CocosError("io", "error reading results: too short");
+    filled += count;
+  }
+  return buffer;
 }
 
 /** The result, as a signed request names it. */

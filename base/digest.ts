@@ -29,6 +29,14 @@ export class Sha3_256 {
     return made;
   }
 
+  /** Another that goes on from here; this one is not changed. */
+  copy(): Sha3_256 {
+    const made = Sha3_256.from(this.#state);
+    made.#rest.set(this.#rest);
+    made.#held = this.#held;
+    return made;
+  }
+
   /** Ends here: what to go on from elsewhere, and the bytes that don't fill a block yet. */
   leave(): { readonly state: Uint8Array; readonly rest: Uint8Array } {
     this.#done = true;

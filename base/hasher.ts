@@ -266,6 +266,20 @@ export class Hasher implements Disposable {
     return hash.digest();
   }
 
+  /** The digest of the bytes so far. Comes back from the worker: it may be long until more follow. */
+  async pause(): Promise<Uint8Array> {
+    let hash = this.#alone;
+    if (hash === undefined) {
+      if (this.#side === undefined) throw ended();
+      const { worker, id } = this.#side;
+      hash = Sha3_256.from(await worker.state(id)).update(this.#rest.subarray(0, this.#held));
+      worker.leave();
+      this.#side = undefined;
+      this.#alone = hash;
+    }
+    return hash.copy().digest();
+  }
+
   /** Goes on in the worker. */
   #move(): { readonly worker: Side; readonly id: number } {
     if (this.#alone === undefined) throw ended();

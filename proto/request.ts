@@ -20,6 +20,12 @@ export const REQUEST_KEY = "cocos-request";
 /** Item of the algorithm's upload, of the result's download, and of what the algorithm printed. */
 export const ALGORITHM_ITEM = "algorithm";
 export const RESULT_ITEM = "result";
+
+/** Metadata of an upload or a download that goes on: the byte it begins at, decimal. */
+export const OFFSET_KEY = "cocos-offset";
+
+/** Metadata: SHA3-256 of a result's archive, hexadecimal; in a header and in a download that goes on. */
+export const DIGEST_KEY = "cocos-digest";
 export const OUTPUT_ITEM = "output";
 
 /** Item of a dataset: by its name, or by its place where the manifest gives it none. */
