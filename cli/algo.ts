@@ -5,6 +5,7 @@ import { AgentService, ALGORITHM_ITEM, CHUNK_BYTES, type Methods, ROLES } from "
 import type { AgreedAlgorithm } from "./agreement.ts";
 import type { Context } from "./context.ts";
 import { refuseForeign, refuseOther, refuseUnequal } from "./match.ts";
+import { goesOn, persist } from "./persist.ts";
 import { credentialsOf, readKey, withPeer } from "./peer.ts";
 import type { Parsed } from "./program.ts";
 import { withAgent } from "./strict.ts";
@@ -23,7 +24,7 @@ export async function algo(invocation: Algo, context: Context): Promise<void> {
   const key = await readKey(invocation.key);
   const program = await filePayload(invocation.file);
   const requirements = await requirementsOf(invocation);
-  const upload: Upload = { file: invocation.file, program, requirements };
+  const upload = { file: invocation.file, program, requirements };
   if (compat) {
     return await withPeer("agent", () => AgentService, context, async ({ client }) => {
       const metadata = {
@@ -32,22 +33,36 @@ export async function algo(invocation: Algo, context: Context): Promise<void> {
         algo_args: args,
         python_runtime: pythonRuntime,
       };
-      await send(upload, client, metadata, { type }, context);
+      await send({ ...upload, offset: 0 }, client, metadata, { type }, context);
     });
   }
-  await withAgent(invocation, key, context, async ({ agent, agreement, facts, sign }) => {
-    const { algorithm } = agreement.terms;
-    refuseForeign("the algorithm", algorithm, key);
-    refuseOtherRun(invocation, algorithm);
-    await refuseOther("the algorithm", algorithm, program);
-    await refuseOtherRequirements(algorithm, requirements);
-    const metadata = await sign(AgentService.method.algo, {
-      item: ALGORITHM_ITEM,
-      payload: algorithm.hash,
-      size: algorithm.size,
-    });
-    await send(upload, agent, metadata, { type: algorithm.type, ...facts }, context);
-  });
+  let seen = 0;
+  await persist(context, (transfer) =>
+    withAgent(invocation, key, context, async (strict) => {
+      const { agent, agreement, facts, sign } = strict;
+      const { algorithm } = agreement.terms;
+      refuseForeign("the algorithm", algorithm, key);
+      refuseOtherRun(invocation, algorithm);
+      if (transfer.attempt === 0) {
+        await refuseOther("the algorithm", algorithm, program);
+        await refuseOtherRequirements(algorithm, requirements);
+      }
+      const subject = {
+        item: ALGORITHM_ITEM,
+        payload: algorithm.hash,
+        size: algorithm.size,
+      };
+      // With requirements the agent holds nothing: they come first and belong to the same upload.
+      const { offset, metadata } = requirements === undefined
+        ? await goesOn(strict, subject, program, transfer, context)
+        : { offset: 0, metadata: {} };
+      if (offset > seen) transfer.moved();
+      seen = Math.max(seen, offset);
+      const signed = await sign(AgentService.method.algo, subject);
+      const more = { type: algorithm.type, ...facts };
+      transfer.begun();
+      await send({ ...upload, offset }, agent, { ...signed, ...metadata }, more, context);
+    }));
 }
 
 /** What is sent. */
@@ -55,10 +70,12 @@ interface Upload {
   readonly file: string;
   readonly program: Payload;
   readonly requirements: Payload | undefined;
+  /** Bytes of the program the agent has already. */
+  readonly offset: number;
 }
 
 async function send(
-  { file, program, requirements }: Upload,
+  { file, program, requirements, offset }: Upload,
   client: Methods<typeof AgentService>,
   metadata: Record<string, string | readonly string[]>,
   facts: Record<string, string>,
@@ -67,14 +84,15 @@ async function send(
   terminal.say(`Uploading algorithm file: ${file}`);
   const total = program.size + (requirements?.size ?? 0);
   const progress = terminal.progress("Uploading algorithm", "🚀", total);
+  progress.add(offset);
   async function* requests() {
     if (requirements !== undefined) {
-      for await (const chunk of inChunks(requirements.chunks, CHUNK_BYTES)) {
+      for await (const chunk of inChunks(requirements.chunks(), CHUNK_BYTES)) {
         yield { requirements: chunk };
         progress.add(chunk.length);
       }
     }
-    for await (const chunk of inChunks(program.chunks, CHUNK_BYTES)) {
+    for await (const chunk of inChunks(program.chunks(offset), CHUNK_BYTES)) {
       yield { algorithm: chunk };
       progress.add(chunk.length);
     }

@@ -5,6 +5,7 @@ import { AgentService, CHUNK_BYTES, datasetItem, type Methods, ROLES } from "../
 import type { AgreedDataset, Terms } from "./agreement.ts";
 import type { Context } from "./context.ts";
 import { publicText, refuseForeign, refuseOther, refuseUnequalFlag } from "./match.ts";
+import { goesOn, persist } from "./persist.ts";
 import { credentialsOf, readKey, withPeer } from "./peer.ts";
 import type { Parsed } from "./program.ts";
 import { withAgent } from "./strict.ts";
@@ -31,7 +32,7 @@ export async function data(invocation: Data, context: Context): Promise<void> {
   const directory = (await look(path)).isDirectory;
   if (directory) terminal.say("Detected directory, zipping dataset...");
   const payload = directory ? await directoryPayload(path) : await filePayload(path);
-  const upload: Upload = { path, filename, payload };
+  const upload = { path, filename, payload };
 
   if (invocation.globals.compat) {
     return await withPeer("agent", () => AgentService, context, async ({ client }) => {
@@ -39,21 +40,29 @@ export async function data(invocation: Data, context: Context): Promise<void> {
         ...await credentialsOf(ROLES.data, key),
         decompress: String(decompress),
       };
-      await send(upload, client, metadata, {}, context);
+      await send({ ...upload, offset: 0 }, client, metadata, {}, context);
     });
   }
-  await withAgent(invocation, key, context, async ({ agent, agreement, facts, sign }) => {
-    const dataset = datasetOf(agreement.terms, filename, publicText(key));
-    refuseForeign(`the dataset ${filename}`, dataset, key);
-    if (decompress) refuseUnequalFlag("--decompress", dataset.decompress);
-    await refuseOther(`the dataset ${filename}`, dataset, payload);
-    const metadata = await sign(AgentService.method.data, {
-      item: datasetItem({ filename, index: agreement.terms.datasets.indexOf(dataset) }),
-      payload: dataset.hash,
-      size: dataset.size,
-    });
-    await send(upload, agent, metadata, facts, context);
-  });
+  let seen = 0;
+  await persist(context, (transfer) =>
+    withAgent(invocation, key, context, async (strict) => {
+      const { agent, agreement, facts, sign } = strict;
+      const dataset = datasetOf(agreement.terms, filename, publicText(key));
+      refuseForeign(`the dataset ${filename}`, dataset, key);
+      if (decompress) refuseUnequalFlag("--decompress", dataset.decompress);
+      if (transfer.attempt === 0) await refuseOther(`the dataset ${filename}`, dataset, payload);
+      const subject = {
+        item: datasetItem({ filename, index: agreement.terms.datasets.indexOf(dataset) }),
+        payload: dataset.hash,
+        size: dataset.size,
+      };
+      const { offset, metadata } = await goesOn(strict, subject, payload, transfer, context);
+      if (offset > seen) transfer.moved();
+      seen = Math.max(seen, offset);
+      const signed = await sign(AgentService.method.data, subject);
+      transfer.begun();
+      await send({ ...upload, offset }, agent, { ...signed, ...metadata }, facts, context);
+    }));
 }
 
 /** What is sent. */
@@ -61,10 +70,12 @@ interface Upload {
   readonly path: string;
   readonly filename: string;
   readonly payload: Payload;
+  /** What the agent has already. */
+  readonly offset: number;
 }
 
 async function send(
-  { path, filename, payload }: Upload,
+  { path, filename, payload, offset }: Upload,
   client: Methods<typeof AgentService>,
   metadata: Record<string, string>,
   facts: Readonly<Record<string, string>>,
@@ -72,8 +83,9 @@ async function send(
 ): Promise<void> {
   terminal.say(`Uploading dataset: ${path}`);
   const progress = terminal.progress("Uploading data", "📦", payload.size);
+  progress.add(offset);
   async function* requests() {
-    for await (const dataset of inChunks(payload.chunks, CHUNK_BYTES)) {
+    for await (const dataset of inChunks(payload.chunks(offset), CHUNK_BYTES)) {
       yield { dataset, filename };
       progress.add(dataset.length);
     }

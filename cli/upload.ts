@@ -17,10 +17,11 @@ const READ_BYTES = 1024 * 1024;
 
 /** Bytes that are ready to be sent, and how many there will be. */
 export interface Payload {
-  readonly chunks: AsyncIterable<Uint8Array>;
+  /** The bytes from an offset on. */
+  chunks(offset?: number): AsyncIterable<Uint8Array>;
   readonly size: number;
-  /** SHA3-256 of the bytes; reads them once more. */
-  digest(): Promise<Uint8Array>;
+  /** SHA3-256 of the first `bytes`, or of all; reads them once more. */
+  digest(bytes?: number): Promise<Uint8Array>;
 }
 
 /**
@@ -42,7 +43,12 @@ export async function filePayload(path: string): Promise<Payload> {
       `Cannot upload ${JSON.stringify(path)} as it is empty`,
     );
   }
-  return { chunks: readFile(path), size: info.size, digest: () => digestFile(path) };
+  return {
+    chunks: (offset = 0) => readFile(path, offset),
+    size: info.size,
+    digest: (bytes) =>
+      bytes === undefined ? digestFile(path) : digestOf(first(readFile(path), bytes)),
+  };
 }
 
 /** A directory's archive, the same bytes that its checksum covers. */
@@ -60,10 +66,30 @@ export async function wheelhousePayload(
 
 function archivePayload(entries: readonly ZipEntry[]): Payload {
   return {
-    chunks: zipEntries(entries),
+    chunks: (offset = 0) => from(zipEntries(entries), offset),
     size: zipSize(entries),
-    digest: () => digestOf(zipEntries(entries)),
+    digest: (bytes = Infinity) => digestOf(first(zipEntries(entries), bytes)),
   };
+}
+
+/** The first bytes of a stream. */
+async function* first(chunks: AsyncIterable<Uint8Array>, bytes: number) {
+  let left = bytes;
+  for await (const chunk of chunks) {
+    yield chunk.subarray(0, left);
+    left -= chunk.length;
+    if (left <= 0) return;
+  }
+}
+
+/** A stream without its first bytes. */
+async function* from(chunks: AsyncIterable<Uint8Array>, offset: number) {
+  let left = offset;
+  for await (const chunk of chunks) {
+    const rest = chunk.subarray(Math.min(left, chunk.length));
+    left -= chunk.length - rest.length;
+    if (rest.length > 0) yield rest;
+  }
 }
 
 /**
@@ -110,10 +136,11 @@ export async function look(path: string): Promise<Deno.FileInfo> {
   }
 }
 
-async function* readFile(path: string): AsyncGenerator<Uint8Array> {
+async function* readFile(path: string, offset = 0): AsyncGenerator<Uint8Array> {
   const buffer = new Uint8Array(READ_BYTES);
   try {
     using file = await Deno.open(path);
+    await file.seek(offset, Deno.SeekMode.Start);
     while (true) {
       const count = await file.read(buffer);
       if (count === null) return;
