@@ -43,7 +43,7 @@ Deno.test("Hasher gives OpenSSL's digest however the bytes are cut", async () =>
   }
 });
 
-Deno.test("Hasher keeps many hashes apart, and those that end early hold nobody up (G-10)", async () => {
+Deno.test("Hasher keeps many hashes apart, and those that end early hold nobody up", async () => {
   const samples = Array.from({ length: 12 }, (_, i) => sample(ALONE_BYTES + i * 100_003, i + 1));
   const dropped = Array.from({ length: 8 }, async (_, i) => {
     using hash = new Hasher();

@@ -1,13 +1,15 @@
 // A strict agent on a real socket that keeps every call in order, and a manifest it holds. Only tests
 // import this file.
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { CocosError, digestOf } from "../base/mod.ts";
+import { CocosError, digestOf, sha3_256 } from "../base/mod.ts";
 import {
   AgentService,
   type CallContext,
   canonicalManifest,
+  CHUNK_BYTES,
   cvms,
   implement,
+  OFFSET_KEY,
   type OutputResponseSchema,
   PartyService,
   readPublicKey,
@@ -105,6 +107,8 @@ export interface StrictAgent extends AsyncDisposable {
   readonly calls: Call[];
   /** Challenges it gave, hexadecimal. */
   readonly challenges: string[];
+  /** What came of each upload, by its item. */
+  readonly kept: ReadonlyMap<string, Uint8Array>;
 }
 
 /** Metadata that would change a run, were it believed. */
@@ -115,6 +119,7 @@ export async function strictAgent(script: StrictScript): Promise<StrictAgent> {
   const key = readPublicKey(readPublicKeyPem(script.publicPem));
   const calls: Call[] = [];
   const challenges: string[] = [];
+  const kept = new Map<string, Uint8Array>();
   const note = (call: CallContext): Call => {
     let received: ReceivedRequest | undefined;
     try {
@@ -134,7 +139,7 @@ export async function strictAgent(script: StrictScript): Promise<StrictAgent> {
     return made;
   };
   const refuse = () => Promise.reject(new CocosError("not-supported", "not in this test"));
-  const archive = script.result ?? new Uint8Array();
+  const archive: Uint8Array<ArrayBuffer> = new Uint8Array(script.result ?? []);
   const archiveDigest = (await digest(archive)).toHex();
   const server = await serve({
     host: "127.0.0.1",
@@ -158,7 +163,11 @@ export async function strictAgent(script: StrictScript): Promise<StrictAgent> {
           challenges.push(challenge.toHex());
           return Promise.resolve({ challenge, lifetimeSeconds: 60 });
         },
-        held: refuse,
+        held: ({ item }, call) => {
+          note(call);
+          const bytes = kept.get(item) ?? new Uint8Array();
+          return Promise.resolve({ bytes: BigInt(bytes.length), digest: sha3_256(bytes) });
+        },
         acknowledge: (_request, call) => {
           note(call);
           if (script.acknowledgeError !== undefined) return Promise.reject(script.acknowledgeError);
@@ -179,17 +188,31 @@ export async function strictAgent(script: StrictScript): Promise<StrictAgent> {
         },
         data: async (requests, call) => {
           const made = note(call);
-          for await (const { dataset } of requests) made.bytes += dataset.length;
+          const item = made.request?.item ?? "";
+          const offset = Number(call.metadata.get(OFFSET_KEY)[0] ?? 0);
+          const parts = [(kept.get(item) ?? new Uint8Array()).slice(0, offset)];
+          try {
+            for await (const { dataset } of requests) {
+              made.bytes += dataset.length;
+              parts.push(dataset.slice());
+            }
+          } finally {
+            kept.set(item, new Uint8Array(await new Blob(parts).arrayBuffer()));
+          }
           return {};
         },
         result: async function* (_request, call) {
-          note(call);
+          const made = note(call);
           call.sendHeaders({
             "file-size": String(archive.length),
             "cocos-digest": script.resultDigest ?? archiveDigest,
           });
-          await Promise.resolve();
-          yield { file: archive };
+          const offset = Number(call.metadata.get(OFFSET_KEY)[0] ?? 0);
+          for (let at = offset; at < archive.length; at += CHUNK_BYTES) {
+            await Promise.resolve();
+            yield { file: archive.slice(at, at + CHUNK_BYTES) };
+            made.bytes += Math.min(CHUNK_BYTES, archive.length - at);
+          }
         },
         attestation: async function* () {
           yield await refuse();
@@ -206,6 +229,7 @@ export async function strictAgent(script: StrictScript): Promise<StrictAgent> {
     port: server.port,
     calls,
     challenges,
+    kept,
     [Symbol.asyncDispose]: () => server.close(0),
   };
 }
