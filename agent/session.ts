@@ -219,6 +219,7 @@ export class Session {
       // As the Go agent (wire.md §4.4): a manifest in a wrong state is answered by this line alone,
       // bytes that are no manifest by the end of the stream.
       telemetry.log(error.code === "wrong-state" ? "warn" : "error", error.message);
+      if (error.hint !== undefined) telemetry.log("info", `hint: ${error.hint}`);
       if (error.code === "data-loss") this.#hangUp();
       else if (error.code !== "wrong-state") answer(id, error.message);
     }

@@ -198,6 +198,7 @@ Deno.test("G-18 an insecure door is said in the log and in the event, and a chan
   for (const [channel, text] of [["", "must be there"], ["attested", "can't offer"]] as const) {
     await using scene = await Scene.start({ mode: "strict" });
     scene.server.manifest(twoOwners({ channel }));
+    await scene.server.until(channel === "" ? /hint: .* start the agent with --compat/ : /hint: /);
     assert.match(await scene.server.until("runRes"), new RegExp(text));
     const target = { host: "127.0.0.1", port: scene.agent.config.grantedPort };
     await using client = connect(AgentService, { target, security: { kind: "none" } });
