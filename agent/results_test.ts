@@ -72,9 +72,15 @@ Deno.test("O-1 packResults() refuses too many files, too many bytes and a sparse
       packResults(`${dir}/results`, `${dir}/r.zip`, limits);
     await assert.rejects(pack({ maxFiles: 4, maxBytes: 1000 }), { code: "too-large" });
     await assert.rejects(pack({ maxFiles: 5, maxBytes: 49 }), { code: "too-large" });
+    // Files count together, wherever they are.
+    for (const i of [0, 1, 2, 3, 4]) {
+      await Deno.mkdir(`${dir}/results/in-${i % 2}`, { recursive: true });
+      await Deno.rename(`${dir}/results/${i}`, `${dir}/results/in-${i % 2}/${i}`);
+    }
+    await assert.rejects(pack({ maxFiles: 4, maxBytes: 1000 }), { code: "too-large" });
     await pack({ maxFiles: 5, maxBytes: 50 });
     await Deno.remove(`${dir}/r.zip`);
-    await Deno.truncate(`${dir}/results/0`, 2 ** 40);
+    await Deno.truncate(`${dir}/results/in-0/0`, 2 ** 40);
     await assert.rejects(pack(RESULT_LIMITS), { code: "too-large" });
     assert.throws(() => Deno.statSync(`${dir}/r.zip`), Deno.errors.NotFound);
   });
@@ -82,9 +88,10 @@ Deno.test("O-1 packResults() refuses too many files, too many bytes and a sparse
 
 Deno.test("O-1 packResults() refuses a file that was replaced after it was listed", async () => {
   await inFolder(async (dir) => {
+    // As long as `b`: its size gives nothing away.
     await Deno.writeTextFile(`${dir}/secret`, "canary-4711");
     await Deno.writeFile(`${dir}/results/a`, new Uint8Array(1 << 20));
-    await Deno.writeTextFile(`${dir}/results/b`, "b");
+    await Deno.writeTextFile(`${dir}/results/b`, "b".repeat(11));
     let swapped = false;
     // Asked between two pieces of `a`, when `b` has been listed and not yet opened.
     const signal = {

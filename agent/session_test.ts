@@ -5,6 +5,8 @@ import { FakeManagement, FakeRunner, finished, freePort, TestAgent, uploadOf } f
 import { Scene } from "./_scene.ts";
 import { manifestDigest, readManifest } from "./manifest.ts";
 import { bytes, manifestBytes, party, runOf } from "./_parties.ts";
+import { Session } from "./session.ts";
+import { Telemetry } from "./telemetry.ts";
 
 const owner = await party();
 const algorithm = bytes("#!/bin/sh\n");
@@ -45,6 +47,46 @@ Deno.test("M-1 a second manifest is refused in every state by a warning alone; t
   await server.until("event Complete/Completed");
   await again();
   assert.ok(!server.received.some((text) => text.startsWith("runRes 2")));
+});
+
+Deno.test("M-1 manifests at the same instant are taken one after another", async () => {
+  const going = Promise.withResolvers<void>();
+  const telemetry = new Telemetry("error", () => {});
+  let inside = 0;
+  const taken: string[] = [];
+  const accept = async (bytes: Uint8Array) => {
+    assert.equal(++inside, 1, "two manifests are being taken at once");
+    await going.promise;
+    inside--;
+    const { id } = readManifest(bytes);
+    taken.push(id);
+    return id;
+  };
+  const over = new AbortController();
+  const session = new Session({
+    commands: { state: "ReceivingManifest", accept, stop: () => Promise.resolve() },
+    telemetry,
+    firstMs: 1_000,
+    connect: () => ({
+      process: async function* () {
+        for (const id of ["1", "2", "3"]) {
+          const value = create(cvms.RunReqChunksSchema, {
+            id,
+            data: new Uint8Array(manifestBytes({ ...run, id })),
+            isLast: true,
+          });
+          yield create(cvms.ServerStreamMessageSchema, {
+            message: { case: "runReqChunks", value },
+          });
+        }
+        over.abort();
+        going.resolve();
+      },
+      [Symbol.asyncDispose]: () => Promise.resolve(),
+    } as unknown as ReturnType<ConstructorParameters<typeof Session>[0]["connect"]>),
+  });
+  await session.run(over.signal);
+  assert.deepEqual(taken, ["1", "2", "3"]);
 });
 
 Deno.test("M-2 M-5 a manifest with a fault is answered with its field; the next one is taken", async () => {

@@ -53,6 +53,9 @@ Deno.test("Fleet creates a VM, QEMU holds its port, files are private, remove le
   assert.deepEqual(await bed.left(), []);
   assert.equal(canBind("127.0.0.1", port), true);
   assert.deepEqual(fleet.list(), []);
+  const next = await fleet.create(request());
+  assert.equal(next.port, port, "the port was not given back");
+  await fleet.remove(next.id);
 });
 
 Deno.test("N-4 Fleet: creations at once never pass the limit, each port once, refused ones leave nothing", async () => {

@@ -113,14 +113,6 @@ export const HOST_MUTATIONS: readonly Mutation[] = [
     tests: FLEET,
   },
   {
-    line: "N-6",
-    removes: "the time a QEMU may be silent",
-    file: "manager/vm.ts",
-    find: "const greeted = this.#connect(timeoutMs, stop.signal, true);",
-    replace: "const greeted = this.#connect(20_000, stop.signal, true);",
-    tests: ["manager/adopt_test.ts"],
-  },
-  {
     line: "N-11",
     removes: "a VM's folder removed with it",
     file: "manager/fleet.ts",
