@@ -70,6 +70,25 @@ bundle_child() {
   fi
 }
 
+# bundle_pyodide: sets PYODIDE to a folder with Pyodide's files and the child that loads them, made once
+# per state of its sources; empty where that can't be done.
+bundle_pyodide() {
+  sum=$(cat "$root"/runtimes/python/pyodide_*.ts "$root/deno.lock" | cksum)
+  PYODIDE=$root/.cache/pyodide-${sum%% *}
+  [ ! -r "$PYODIDE/child.js" ] || return 0
+  version=$(sed -n 's|.*"pyodide": "npm:pyodide@\([0-9.]*\)".*|\1|p' "$root/deno.json")
+  made=$PYODIDE.$$
+  if ! { (umask 022 && mkdir -p "$made" && cd "$root" &&
+    cache=${DENO_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/deno} &&
+    cp "$cache"/npm/*/pyodide/"$version"/pyodide.asm.mjs "$cache"/npm/*/pyodide/"$version"/pyodide.asm.wasm \
+      "$cache"/npm/*/pyodide/"$version"/python_stdlib.zip "$made/" && chmod 644 "$made"/* &&
+    "$DENO" bundle --quiet --frozen --platform deno -o "$made/child.js" \
+      runtimes/python/pyodide_child.ts && mv -T "$made" "$PYODIDE") </dev/null >/dev/null 2>&1; }; then
+    rm -rf "$made" 2>/dev/null || :
+    [ -r "$PYODIDE/child.js" ] || PYODIDE=
+  fi
+}
+
 # bundle_agent: sets BUNDLE to a folder with the agent in one file, agent/main.ts.js, bundled once per
 # state of its sources; empty where that can't be done. It starts in half the time of its modules.
 bundle_agent() {

@@ -67,6 +67,7 @@ export type Invocation =
   })
   | ManifestInvocation
   | (Trust & { readonly command: "output"; readonly key: string })
+  | { readonly command: "run explain"; readonly file: string }
   | {
     readonly command: "create-vm";
     readonly serverUrl: string;
@@ -299,6 +300,13 @@ export function build(take: (invocation: Invocation) => void): Command {
     );
 
   addAttestCommands(program, take);
+
+  program.command("run")
+    .description("what a run will be allowed")
+    .command("explain")
+    .description("print what the sandbox will allow the algorithm of a manifest")
+    .addArgument(new Argument("<manifest>", "canonical manifest (JSON)").argParser(path))
+    .action((file) => take({ command: "run explain", file }));
 
   program.command("cvms")
     .description("run a computation management server for tests (cocos-computations cvms)")

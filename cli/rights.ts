@@ -99,6 +99,9 @@ export function rights(
     case "remove-vm":
       peer = readSettings("manager", env);
       break;
+    case "run explain":
+      read.push(parsed.file);
+      break;
     case "checksum":
       read.push(parsed.path);
       break;

@@ -33,6 +33,7 @@ const PREFIX: Partial<Record<Parsed["command"], string>> = {
   "manifest show": "Cannot show the manifest: ",
   "manifest digest": "Cannot show the manifest: ",
   "manifest approve": "Cannot approve the manifest: ",
+  "run explain": "Cannot explain the run: ",
   checksum: "Error computing hash: ",
   keys: "Error generating keys: ",
 };
@@ -132,6 +133,8 @@ async function dispatch(parsed: Parsed, context: Context): Promise<Exit | void> 
     case "manifest digest":
     case "manifest approve":
       return await (await import("./manifest_command.ts")).manifestCommand(parsed, context);
+    case "run explain":
+      return await (await import("./explain.ts")).explain(parsed, context);
     case "create-vm":
       return await (await import("./vm.ts")).createVm(parsed, context);
     case "remove-vm":

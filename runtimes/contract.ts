@@ -2,7 +2,10 @@
 // touch. Job files come from parties nobody trusts.
 import { CocosError, type Logger } from "../base/mod.ts";
 import type { Kind, Limits, Mode, Outcome } from "../proto/runner/mod.ts";
-import type { Bind, Ending, JobGroup, OutputSink } from "./sandbox/mod.ts";
+import { type Bind, type Command, type Places, worldBinds } from "../proto/sandbox/mod.ts";
+import type { Ending, JobGroup, OutputSink } from "./sandbox/mod.ts";
+
+export { ALGORITHM, type Command, WORLD } from "../proto/sandbox/mod.ts";
 
 /** A job whose directory and request have been checked. */
 export interface Job {
@@ -28,6 +31,8 @@ export interface Facilities {
   /** Deno, and the file it runs for WebAssembly modules (`wasm/child.ts`, bundled). */
   readonly deno: string | undefined;
   readonly wasmChild: string | undefined;
+  /** Folder with Pyodide's files and its child, bundled (`python/pyodide_child.ts`). */
+  readonly pyodide: string | undefined;
   /** Container engine, if the runner was told one. */
   readonly docker: EngineAccess | undefined;
 }
@@ -40,14 +45,6 @@ export interface EngineAccess {
   readonly cgroup: string | undefined;
   /** Marks what this runner made there. */
   readonly owner: string;
-}
-
-/** What to run, with what in sight beside `/usr`. */
-export interface Command {
-  /** Absolute path inside the sandbox. */
-  readonly program: string;
-  readonly args: readonly string[];
-  readonly binds: readonly Bind[];
 }
 
 /** What a run has of its job, however it is confined. */
@@ -97,23 +94,24 @@ export interface Runtime {
   /** The algorithm's command for the sandbox, its world included, or a start of the driver's own. */
   command(job: Job, facilities: Facilities): Command | Launch;
   /** Success or not, from how the algorithm's process ended. */
-  collect(ending: Ending): Verdict;
+  collect(ending: Ending, job: Job): Verdict;
   /** Removes what a killed runner left outside the work area; asked once, when a runner starts. */
   sweep?(facilities: Facilities, log: Logger): Promise<void>;
 }
 
-/** Working directory of every algorithm: holds `datasets/`, `results/` and the algorithm's file. */
-export const WORLD = "/cocos";
-/** The algorithm's file inside. */
-export const ALGORITHM = `${WORLD}/algo`;
+/** Where a job's files are. */
+export function placesOf(job: Job): Places {
+  const { directory } = job;
+  return {
+    algorithm: `${directory}/algo`,
+    datasets: `${directory}/datasets`,
+    results: `${directory}/results`,
+  };
+}
 
 /** What every algorithm sees of its job. */
 export function worldOf(job: Job): Bind[] {
-  return [
-    { source: `${job.directory}/algo`, target: ALGORITHM, writable: false },
-    { source: `${job.directory}/datasets`, target: `${WORLD}/datasets`, writable: false },
-    { source: `${job.directory}/results`, target: `${WORLD}/results`, writable: true },
-  ];
+  return worldBinds(placesOf(job));
 }
 
 /** Names Go gives the signals a program usually dies of. */

@@ -225,7 +225,7 @@ class Run {
 
   /** The driver's verdict, unless something other than the program ended it. */
   #judge(ending: Ending, driver: Runtime): Verdict {
-    const verdict = driver.collect(ending);
+    const verdict = driver.collect(ending, this.#job);
     this.#counted = this.#group?.usage() ?? this.#counted;
     if (verdict.outcome === "ok") return verdict;
     if (this.#cut === "stopped") return { outcome: "stopped", message: "stopped" };

@@ -14,7 +14,13 @@ import type { Facilities } from "./contract.ts";
 import { sweepDrivers } from "./drivers.ts";
 import { removeSite, SITE_PREFIX, type Workshop } from "./job.ts";
 import { HELP, readOptions, type RunnerOptions } from "./options.ts";
-import { type Groups, groupsAt, insecureNoGroups, killProcesses } from "./sandbox/mod.ts";
+import {
+  DEFAULT_LIMITS,
+  type Groups,
+  groupsAt,
+  insecureNoGroups,
+  killProcesses,
+} from "./sandbox/mod.ts";
 import { selfTest } from "./selftest.ts";
 import { serveRunner } from "./server.ts";
 
@@ -27,14 +33,10 @@ const SOCKET_MODE = 0o660;
 function defaultLimits(memoryBytes: number | undefined): Limits {
   const memory = memoryBytes ?? Math.floor(Deno.systemMemoryInfo().total * 3 / 4);
   return {
-    wallSeconds: 3600,
+    ...DEFAULT_LIMITS,
     memoryBytes: memory,
-    processes: 512,
     cpus: navigator.hardwareConcurrency,
-    tmpBytes: Math.min(256 << 20, Math.floor(memory / 4)),
-    outputBytes: 16 << 20,
-    resultsBytes: 16 * 2 ** 30,
-    resultsFiles: 100_000,
+    tmpBytes: Math.min(DEFAULT_LIMITS.tmpBytes, Math.floor(memory / 4)),
   };
 }
 
@@ -80,12 +82,13 @@ function sweep(options: RunnerOptions, log: Logger): void {
 }
 
 function facilitiesOf(options: RunnerOptions): Facilities {
-  const { python, pip, deno, wasmChild, docker, dockerCgroup, work } = options;
+  const { python, pip, deno, wasmChild, pyodide, docker, dockerCgroup, work } = options;
   return {
     python,
     pip,
     deno,
     wasmChild,
+    pyodide,
     docker: docker === undefined
       ? undefined
       : { socket: docker, cgroup: dockerCgroup, owner: work },

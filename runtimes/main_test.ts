@@ -118,7 +118,7 @@ json.dump({"argv": sys.argv, "flags": [sys.flags.isolated, sys.flags.no_user_sit
     name: "__main__",
     exe: "/usr/bin/python3",
   });
-  for (const pythonRuntime of ["python3.9", "/cocos/datasets/python", "pyodide"]) {
+  for (const pythonRuntime of ["python3.9", "/cocos/datasets/python", "Pyodide"]) {
     const { finished } = await runJob({ kind: "python", algo: "", pythonRuntime, limits: FAST });
     assert.equal(finished.outcome, "refused", pythonRuntime);
   }

@@ -20,6 +20,8 @@ export interface RunnerOptions {
   readonly dockerCgroup: string | undefined;
   readonly deno: string | undefined;
   readonly wasmChild: string | undefined;
+  /** Folder of Pyodide; undefined: that Python runtime is refused. */
+  readonly pyodide: string | undefined;
   /** Memory of a job whose manifest names none, in bytes; undefined: three quarters of the machine. */
   readonly memoryBytes: number | undefined;
   readonly logLevel: Level;
@@ -40,6 +42,8 @@ export const HELP = `cocos-runner: runs algorithms in the sandbox for the agent
   --docker-cgroup PATH   the directory of --cgroup as the engine names it, from the hierarchy's root
   --deno PATH            Deno for WebAssembly; not the path this runner was started by
   --wasm-child PATH      runtimes/wasm/child.ts, bundled; without both the kind is refused
+  --pyodide DIR          Pyodide's files with python/pyodide_child.ts, bundled, as child.js; without
+                         it and --deno that Python runtime is refused
   --memory BYTES         memory of a job that names none (default: 3/4 of the machine)
   --log-level LEVEL      debug, info, warn or error (default info)
   --help, --version
@@ -67,6 +71,7 @@ export function readOptions(argv: readonly string[]): RunnerOptions | "help" | "
         "docker-cgroup": { type: "string" },
         "deno": { type: "string" },
         "wasm-child": { type: "string" },
+        "pyodide": { type: "string" },
         "memory": { type: "string" },
         "log-level": { type: "string", default: "info" },
         "help": { type: "boolean" },
@@ -119,6 +124,7 @@ export function readOptions(argv: readonly string[]): RunnerOptions | "help" | "
     dockerCgroup: optional("docker-cgroup"),
     deno: optional("deno"),
     wasmChild: optional("wasm-child"),
+    pyodide: optional("pyodide"),
     memoryBytes,
     logLevel,
   };

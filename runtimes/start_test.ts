@@ -24,19 +24,20 @@ Deno.test("readOptions() fills in defaults and takes every flag", () => {
     dockerCgroup: undefined,
     deno: undefined,
     wasmChild: undefined,
+    pyodide: undefined,
     memoryBytes: undefined,
     logLevel: "info",
   });
   const all = options(
     ...["--bwrap", "/b", "--python=/usr/x", "--pip", "/p", "--memory", "1073741824"],
-    ...["--log-level", "debug", "--deno", "/d", "--wasm-child", "/c.js"],
+    ...["--log-level", "debug", "--deno", "/d", "--wasm-child", "/c.js", "--pyodide", "/y"],
   );
   assert.deepEqual([all.bwrap, all.python, all.pip, all.memoryBytes, all.logLevel], [
     ...["/b", "/usr/x", "/p"],
     1073741824,
     "debug",
   ]);
-  assert.deepEqual([all.deno, all.wasmChild], ["/d", "/c.js"]);
+  assert.deepEqual([all.deno, all.wasmChild, all.pyodide], ["/d", "/c.js", "/y"]);
   assert.equal(readOptions(["--help"]), "help");
   assert.equal(readOptions(["--version"]), "version");
 });

@@ -10,7 +10,8 @@
  *
  * @module
  */
-import { ALGORITHM, collectExit, refuse, type Runtime, worldOf } from "../contract.ts";
+import { programCommand } from "../../proto/sandbox/mod.ts";
+import { collectExit, placesOf, refuse, type Runtime } from "../contract.ts";
 import { HEADER_BYTES, readHeader } from "./header.ts";
 
 /** The driver. */
@@ -26,6 +27,6 @@ export const elf: Runtime = {
     if (header.kind === "not-runnable") refuse(`The algorithm ${header.reason}`);
     return undefined;
   },
-  command: (job) => ({ program: ALGORITHM, args: job.args, binds: worldOf(job) }),
+  command: (job) => programCommand(placesOf(job), job.args),
   collect: collectExit,
 };

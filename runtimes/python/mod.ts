@@ -11,28 +11,13 @@
  * @module
  */
 import { CocosError, messageOf } from "../../base/mod.ts";
-import { ALGORITHM, collectExit, type Job, refuse, type Runtime, worldOf } from "../contract.ts";
+import { installCommand, pythonCommand } from "../../proto/sandbox/mod.ts";
+import { collectExit, type Job, placesOf, refuse, type Runtime } from "../contract.ts";
+import { collectPyodide, preparePyodide, pyodideRun } from "./pyodide.ts";
 import { MAX_REQUIREMENTS_BYTES, readRequirements } from "./requirements.ts";
 
-/** Installed packages inside; only the installer may write there. */
-const SITE = "/opt/site";
-const WHEELS = "/opt/wheels";
-const REQUIREMENTS = "/opt/requirements.txt";
-const PIP = "/opt/pip";
-
-/**
- * `-I`: no PYTHON* variables, no user site, neither the script's nor the current directory on the
- * path. `-B`: no byte code is written.
- */
-const ISOLATED = ["-I", "-B"];
-
-/**
- * Isolated mode has no way to name one more directory, so this puts it on the path; unlike a site
- * directory its `.pth` files are not executed (S-12).
- */
-const WITH_SITE = "import runpy, sys; " +
-  `sys.path.insert(0, "${SITE}"); sys.argv[0] = "${ALGORITHM}"; ` +
-  `runpy.run_path("${ALGORITHM}", run_name="__main__")`;
+/** The runtime in WebAssembly. */
+const PYODIDE = "pyodide";
 
 /** Requirements as pip gets them, beside the site directory. */
 function rewritten(job: Job): string {
@@ -60,16 +45,16 @@ async function readFile(job: Job): Promise<string> {
 /** The driver. */
 export const python: Runtime = {
   kind: "python",
-  prepare: async (job, { python: program, pip }) => {
-    if (job.pythonRuntime === "pyodide") {
-      throw new CocosError("not-supported", "The runtime pyodide isn't part of this image", {
-        hint: "Leave the Python runtime empty or name python3.",
-      });
+  prepare: async (job, facilities) => {
+    const { python: program, pip } = facilities;
+    if (job.pythonRuntime === PYODIDE) {
+      preparePyodide(job, facilities);
+      return undefined;
     }
     if (job.pythonRuntime !== "" && job.pythonRuntime !== "python3") {
       refuse(
-        "The Python runtime must be empty or python3: the image, not the uploader, chooses the " +
-          "interpreter",
+        "The Python runtime must be empty, python3 or pyodide: the image, not the uploader, chooses " +
+          "the interpreter",
       );
     }
     if (!job.hasRequirements) return undefined;
@@ -88,39 +73,23 @@ export const python: Runtime = {
     await Deno.writeTextFile(rewritten(job), requirements.map(({ text }) => text + "\n").join(""));
     await Deno.mkdir(job.site, { mode: 0o700 });
     const hashed = requirements.some(({ hashes }) => hashes.length > 0);
-    // deno-fmt-ignore
-    const options = [
-      "install", "--isolated", "--no-input", "--disable-pip-version-check", "--no-cache-dir",
-      "--no-index", "--find-links", WHEELS, "--only-binary", ":all:", "--no-compile",
-      "--progress-bar", "off", "--no-warn-script-location", ...(hashed ? ["--require-hashes"] : []),
-      "--target", SITE, "--requirement", REQUIREMENTS,
-    ];
-    return {
-      program,
-      args: [...ISOLATED, `${PIP}/pip`, ...options],
-      binds: [
-        { source: pip, target: PIP, writable: false },
-        { source: `${job.directory}/requirements`, target: WHEELS, writable: false },
-        { source: rewritten(job), target: REQUIREMENTS, writable: false },
-        { source: job.site, target: SITE, writable: true },
-      ],
-    };
+    return installCommand({
+      interpreter: program,
+      pip,
+      wheels: `${job.directory}/requirements`,
+      requirements: rewritten(job),
+      site: job.site,
+      hashed,
+    });
   },
-  command: (job, { python: program }) => {
+  command: (job, facilities) => {
+    if (job.pythonRuntime === PYODIDE) return pyodideRun(job, facilities);
+    const { python: program } = facilities;
     const installed = job.hasRequirements && exists(job.site);
-    return {
-      program,
-      args: [
-        ...ISOLATED,
-        ...(installed ? ["-c", WITH_SITE, ...job.args] : [ALGORITHM, ...job.args]),
-      ],
-      binds: [
-        ...worldOf(job),
-        ...(installed ? [{ source: job.site, target: SITE, writable: false }] : []),
-      ],
-    };
+    return pythonCommand(placesOf(job), program, job.args, installed ? job.site : undefined);
   },
-  collect: collectExit,
+  collect: (ending, job) =>
+    job.pythonRuntime === PYODIDE ? collectPyodide(ending) : collectExit(ending),
 };
 
 function exists(path: string): boolean {

@@ -13,7 +13,7 @@
  *
  * @module
  */
-export * from "./argv.ts";
+export * from "../../proto/sandbox/mod.ts";
 export * from "./cgroup.ts";
 export * from "./output.ts";
 export * from "./process.ts";

@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import type { Readable, Writable } from "node:stream";
 import { CocosError, messageOf } from "../../base/mod.ts";
-import { ETC, Fd, sandboxArgv, type SandboxSpec } from "./argv.ts";
+import { ETC, Fd, sandboxArgv, type SandboxSpec } from "../../proto/sandbox/mod.ts";
 import type { JobGroup } from "./cgroup.ts";
 import { killProcesses } from "./reaper.ts";
 import { seccompProgram } from "./seccomp.ts";

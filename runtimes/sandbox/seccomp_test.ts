@@ -1,15 +1,7 @@
 import assert from "node:assert/strict";
 import { decode, interpret } from "./_interpret.ts";
-import {
-  ABSENT,
-  Action,
-  ALLOWED,
-  ARCHITECTURE,
-  CONDITIONAL,
-  seccompInstructions,
-  seccompProgram,
-  X32_BIT,
-} from "./seccomp.ts";
+import { ABSENT, ALLOWED, CONDITIONAL } from "../../proto/sandbox/mod.ts";
+import { Action, ARCHITECTURE, seccompInstructions, seccompProgram, X32_BIT } from "./seccomp.ts";
 import { LAST_KNOWN, syscallNumber, SYSCALLS } from "./syscalls.ts";
 
 const EPERM = Action.fail(1);

@@ -16,37 +16,11 @@
  * @module
  */
 import { CocosError } from "../../base/mod.ts";
-import {
-  ALGORITHM,
-  collectExit,
-  type Facilities,
-  type Job,
-  type Runtime,
-  type Verdict,
-  WORLD,
-  worldOf,
-} from "../contract.ts";
+import { wasmCommand } from "../../proto/sandbox/mod.ts";
+import { collectExit, type Facilities, placesOf, type Runtime, type Verdict } from "../contract.ts";
 import type { Ending } from "../sandbox/mod.ts";
 import { Own } from "./endings.ts";
 import { checkModule } from "./module.ts";
-
-/** Where the child's program and its one file are inside. */
-const DENO = "/opt/wasm/deno";
-const CHILD = "/opt/wasm/child.js";
-
-/** Memory the child needs beside the module's own: the engine, its compiler, its buffers. */
-const ENGINE_BYTES = 112 << 20;
-const PAGE_BYTES = 65_536;
-/** All a 32-bit memory can have. */
-const MAX_PAGES = 65_536;
-/** A module with less would not even start. */
-const MIN_PAGES = 16;
-
-/** Memory a module may have, in pages: what is left of the job's when the engine has its own. */
-export function pagesFor(memoryBytes: number): number {
-  const pages = Math.floor((memoryBytes - ENGINE_BYTES) / PAGE_BYTES);
-  return Math.min(MAX_PAGES, Math.max(MIN_PAGES, pages));
-}
 
 /** What the child's own exit codes mean. */
 const VERDICTS: Readonly<Record<Own, Verdict>> = {
@@ -86,20 +60,6 @@ function need({ deno, wasmChild }: Facilities): { deno: string; child: string } 
   return { deno, child: wasmChild };
 }
 
-/** The child's flags; nothing in them comes from a party but a number. */
-function flags(job: Job): string[] {
-  return [
-    "run",
-    ...["--no-prompt", "--no-config", "--no-lock", "--no-remote", "--no-npm", "--cached-only"],
-    ...["--no-check", "--no-code-cache", "--quiet"],
-    // Liftoff's code would stay in a loop that was entered before the better code was there.
-    `--v8-flags=--no-liftoff,--wasm-max-mem-pages=${pagesFor(job.limits.memoryBytes)}`,
-    `--allow-read=${WORLD}`,
-    `--allow-write=${WORLD}/results`,
-    ...["--deny-net", "--deny-run", "--deny-ffi", "--deny-sys", "--deny-env", "--deny-import"],
-  ];
-}
-
 /** The driver. */
 export const wasm: Runtime = {
   kind: "wasm",
@@ -121,18 +81,12 @@ export const wasm: Runtime = {
     });
     return Promise.resolve(undefined);
   },
-  command: (job, facilities) => {
-    const { deno, child } = need(facilities);
-    return {
-      program: DENO,
-      args: [...flags(job), CHILD, job.mode, WORLD, ALGORITHM, ALGORITHM, ...job.args],
-      binds: [
-        ...worldOf(job),
-        { source: deno, target: DENO, writable: false },
-        { source: child, target: CHILD, writable: false },
-      ],
-    };
-  },
+  command: (job, facilities) =>
+    wasmCommand(
+      placesOf(job),
+      { ...need(facilities), mode: job.mode, limits: job.limits },
+      job.args,
+    ),
   collect: (ending: Ending): Verdict =>
     (ending.kind === "exit" ? VERDICTS[ending.code as Own] : undefined) ?? collectExit(ending),
 };
