@@ -25,7 +25,14 @@ const job: Job = {
   site: `${directory}-site`,
   mode: "strict",
 };
-const facilities = { python: "", pip: undefined, docker: undefined, deno, wasmChild };
+const facilities = {
+  python: "",
+  pip: undefined,
+  docker: undefined,
+  deno,
+  wasmChild,
+  pyodide: undefined,
+};
 await wasm.prepare(job, facilities);
 const command = wasm.command(job, facilities);
 if (typeof command === "function") throw new Error("the driver starts it itself");
@@ -41,7 +48,7 @@ const process = new SandboxProcess(
     },
   },
 );
-const { outcome, code, message } = wasm.collect(await process.ended);
+const { outcome, code, message } = wasm.collect(await process.ended, job);
 console.error(`${(performance.now() - started).toFixed(3)} ms`);
 if (outcome !== "ok") {
   console.error(message);
