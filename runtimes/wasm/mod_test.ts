@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { pagesFor } from "../../proto/sandbox/mod.ts";
 import type { Facilities, Job } from "../contract.ts";
 import { Own } from "./endings.ts";
-import { pagesFor, wasm } from "./mod.ts";
+import { wasm } from "./mod.ts";
 
 const MIB = 1 << 20;
 
@@ -31,6 +32,7 @@ const facilities: Facilities = {
   deno: "/cocos/wasm/deno",
   wasmChild: "/cocos/wasm/child.js",
   docker: undefined,
+  pyodide: undefined,
 };
 
 Deno.test("wasm.command() gives the child no right but to read its world and to write results", () => {
@@ -70,12 +72,12 @@ Deno.test("pagesFor() leaves the engine its part and stays within 4 GiB", () => 
 
 Deno.test("wasm.collect() knows each of the child's own exit codes, and leaves the rest", () => {
   for (const code of Object.values(Own)) {
-    const { outcome, message } = wasm.collect({ kind: "exit", code });
+    const { outcome, message } = wasm.collect({ kind: "exit", code }, job);
     assert.ok(outcome === "exit" || outcome === "refused", String(code));
     assert.ok(message.length > 10, String(code));
   }
-  assert.equal(wasm.collect({ kind: "exit", code: 0 }).outcome, "ok");
-  assert.deepEqual(wasm.collect({ kind: "exit", code: 137 }), {
+  assert.equal(wasm.collect({ kind: "exit", code: 0 }, job).outcome, "ok");
+  assert.deepEqual(wasm.collect({ kind: "exit", code: 137 }, job), {
     outcome: "signal",
     signal: 9,
     message: "signal: killed",
