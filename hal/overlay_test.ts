@@ -265,13 +265,14 @@ Deno.test("the start scripts pass an empty environment on and take the mode from
 Deno.test("the scripts of the guest pass shellcheck", async () => {
   for (
     const path of [
-      "init",
-      ...["agent", "dhcp", "guest.sh", "log", "runner"].map((n) => `cocos/lib/${n}`),
+      `${OVERLAY}/init`,
+      ...["agent", "dhcp", "guest.sh", "log", "runner"].map((n) => `${OVERLAY}/cocos/lib/${n}`),
+      `${OVERLAY}-full/cocos/lib/engine`,
     ]
   ) {
     try {
       const { code, stdout } = await new Deno.Command("shellcheck", {
-        args: ["-x", "-P", OVERLAY, `${OVERLAY}/${path}`],
+        args: ["-x", "-P", OVERLAY, path],
       }).output();
       assert.equal(code, 0, new TextDecoder().decode(stdout));
     } catch (error) {
@@ -280,4 +281,33 @@ Deno.test("the scripts of the guest pass shellcheck", async () => {
       return;
     }
   }
+});
+
+Deno.test("the full image's engine has no network, an empty environment, and one group at its socket", async () => {
+  const script = await Deno.readTextFile(`${OVERLAY}-full/cocos/lib/engine`);
+  assert.match(
+    script,
+    /exec env -i PATH=[^ ]+ HOME=\/tmp DOCKER_RAMDISK=true \\\n\s+\/usr\/bin\/unshare -n /,
+  );
+  for (
+    const flag of ["--group=runner", "--userns-remap=runner", "--bridge=none", "--iptables=false"]
+  ) {
+    assert.ok(script.includes(` ${flag} `), flag);
+  }
+  assert.doesNotMatch(script, /tcp:|--host=fd|--insecure|--privileged/);
+  // The runner alone is in its own group, and ids inside lead to nobody but it.
+  const groups = await Deno.readTextFile(`${OVERLAY}/etc/group`);
+  assert.match(groups, /^runner:x:1001:$/m);
+  assert.equal(
+    await Deno.readTextFile(`${OVERLAY}-full/etc/subuid`),
+    "runner:100000:1000\nrunner:1001:1\n",
+  );
+  const inittab = async (overlay: string) =>
+    (await Deno.readTextFile(`${overlay}/etc/inittab`)).trim().split("\n");
+  const more = (await inittab(`${OVERLAY}-full`)).filter((line) => line.includes("engine"));
+  assert.equal(more.length, 2);
+  assert.deepEqual(
+    (await inittab(`${OVERLAY}-full`)).filter((line) => !more.includes(line)),
+    await inittab(OVERLAY),
+  );
 });
