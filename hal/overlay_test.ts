@@ -267,7 +267,7 @@ Deno.test("the scripts of the guest pass shellcheck", async () => {
     const path of [
       `${OVERLAY}/init`,
       ...["agent", "dhcp", "guest.sh", "log", "runner"].map((n) => `${OVERLAY}/cocos/lib/${n}`),
-      `${OVERLAY}-full/cocos/lib/engine`,
+      ...["containerd", "engine"].map((n) => `${OVERLAY}-full/cocos/lib/${n}`),
     ]
   ) {
     try {
@@ -304,8 +304,10 @@ Deno.test("the full image's engine has no network, an empty environment, and one
   );
   const inittab = async (overlay: string) =>
     (await Deno.readTextFile(`${overlay}/etc/inittab`)).trim().split("\n");
-  const more = (await inittab(`${OVERLAY}-full`)).filter((line) => line.includes("engine"));
-  assert.equal(more.length, 2);
+  const more = (await inittab(`${OVERLAY}-full`)).filter((line) =>
+    /(engine|containerd)$/.test(line)
+  );
+  assert.equal(more.length, 3);
   assert.deepEqual(
     (await inittab(`${OVERLAY}-full`)).filter((line) => !more.includes(line)),
     await inittab(OVERLAY),

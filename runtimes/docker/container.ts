@@ -17,6 +17,8 @@ export interface ContainerSpec {
   readonly datasets: string;
   readonly results: string;
   readonly limits: Limits;
+  /** Whether the engine can hold swap; where not, the control group around the container does. */
+  readonly swapLimit: boolean;
   /** CPUs the engine has; it refuses a higher limit. */
   readonly cpus: number;
   /** The control group it goes in, if ours can be named to the engine. */
@@ -94,7 +96,7 @@ export function containerBody(spec: ContainerSpec): Record<string, unknown> {
       MaskedPaths: MASKED.map((name) => `/proc/${name}`),
       ReadonlyPaths: READ_ONLY.map((name) => `/proc/${name}`),
       Memory: limits.memoryBytes,
-      MemorySwap: limits.memoryBytes,
+      MemorySwap: spec.swapLimit ? limits.memoryBytes : -1,
       PidsLimit: limits.processes,
       NanoCpus: Math.round(Math.min(limits.cpus, spec.cpus) * 1e9),
       OomScoreAdj: OOM_SCORE,

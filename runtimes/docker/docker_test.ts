@@ -229,7 +229,9 @@ test("docker S-18 shows a run nothing of the one before", async () => {
 test("docker S-15 gives no image more than the contract, whatever its configuration asks", async () => {
   const probe = "busybox id; pwd; busybox cat /proc/self/status; busybox cat /proc/net/dev; " +
     "busybox cat /proc/self/limits; busybox env; echo x > /rootfs && echo WROTE; " +
-    "echo x > /healthy && echo WROTE; exit 0";
+    "echo x > /open/x && echo WROTE; exit 0";
+  // A place that anybody may write to, as far as the image goes.
+  const open: TestImage = { layers: [[{ path: "open", type: "5", mode: 0o777 }]] };
   for (
     const config of [
       { User: "root" },
@@ -249,7 +251,9 @@ test("docker S-15 gives no image more than the contract, whatever its configurat
     ]
   ) {
     const asked = JSON.stringify(config);
-    const { stdout, stderr, finished, results } = await contained(probe, config);
+    // Long enough for an engine to look after its health.
+    const script = "Healthcheck" in config ? `busybox sleep 2; ${probe}` : probe;
+    const { stdout, stderr, finished, results } = await contained(script, config, {}, open);
     assert.equal(finished.outcome, "ok", `${asked}: ${finished.message}${stderr}`);
     assert.match(stdout, /^uid=1000 gid=1000( groups=1000)?$/m, asked);
     for (const set of ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]) {

@@ -70,6 +70,7 @@ const FINE: Table = {
       NCPU: 2,
       MemoryLimit: true,
       PidsLimit: true,
+      SwapLimit: true,
       CgroupDriver: "cgroupfs",
       SecurityOptions: ["name=seccomp,profile=default", "name=userns"],
     },
@@ -229,11 +230,23 @@ const CASES: [name: string, table: Table, end: RegExp][] = [
   ["without process limits", {
     "GET /info": { json: { NCPU: 1, MemoryLimit: true, SecurityOptions: ["name=seccomp"] } },
   }, /lacks limits for processes/],
+  ["without swap limits, and groups of another kind", {
+    "GET /info": {
+      json: {
+        NCPU: 1,
+        MemoryLimit: true,
+        PidsLimit: true,
+        CgroupDriver: "systemd",
+        SecurityOptions: ["name=seccomp"],
+      },
+    },
+  }, /lacks limits for swap/],
   ["rootless", {
     "GET /info": {
       json: {
         NCPU: 1,
         MemoryLimit: true,
+        SwapLimit: true,
         PidsLimit: true,
         SecurityOptions: ["name=seccomp", "name=rootless"],
       },

@@ -43,6 +43,7 @@ export function inContainer(job: Job, access: EngineAccess): Launch {
 
 /** What an engine says of itself that matters here. */
 interface Host {
+  readonly swapLimit: boolean;
   readonly cpus: number;
   readonly user: string;
   readonly cgroupParent: string | undefined;
@@ -239,10 +240,15 @@ async function hostOf(
   const options = Array.isArray(info["SecurityOptions"]) ? info["SecurityOptions"].map(String) : [];
   const has = (name: string) =>
     options.some((each) => each === `name=${name}` || each.startsWith(`name=${name},`));
+  const cgroupParent = cgroup === undefined || info["CgroupDriver"] !== "cgroupfs"
+    ? undefined
+    : `${cgroup}/${job.id}`;
+  const swapLimit = info["SwapLimit"] === true;
   const missing = [
     has("seccomp") ? undefined : "filters for system calls",
     info["MemoryLimit"] === true ? undefined : "memory limits",
     info["PidsLimit"] === true ? undefined : "limits for processes",
+    swapLimit || cgroupParent !== undefined ? undefined : "limits for swap",
     has("rootless") ? "a user of its own that is root" : undefined,
   ].find((each) => each !== undefined);
   if (missing !== undefined) {
@@ -253,11 +259,10 @@ async function hostOf(
   // In a user namespace the ids inside are those of the sandbox; the engine's map leads them to ours.
   const { gid } = await Deno.lstat(`${job.directory}/results`);
   return {
+    swapLimit,
     cpus,
     user: has("userns") ? `${INSIDE_ID}:${INSIDE_ID}` : `${Deno.uid()}:${gid}`,
-    cgroupParent: cgroup === undefined || info["CgroupDriver"] !== "cgroupfs"
-      ? undefined
-      : `${cgroup}/${job.id}`,
+    cgroupParent,
   };
 }
 
