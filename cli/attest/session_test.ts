@@ -1,7 +1,13 @@
 // Values that come with a request: compared always, whatever the policy takes, and never ignored
 // (threat A-1).
 import assert from "node:assert/strict";
-import { formatPolicy, type SnpPolicy, snpPolicy, tcbOf } from "../../attestation/mod.ts";
+import {
+  decodeAttestation,
+  formatPolicy,
+  type SnpPolicy,
+  snpPolicy,
+  tcbOf,
+} from "../../attestation/mod.ts";
 import { cocos, inFolder } from "../_fakes.ts";
 import { amd, FORGED, nobody, NOW, snpFiles } from "./_vendors.ts";
 
@@ -89,5 +95,35 @@ Deno.test("A-1 cocos verify judges a bundle by values of your own session, and n
     const stale = await cocos(right.with(4, BB), { env, now: NOW });
     assert.equal(stale.exit, 5);
     assert.match(stale.out, /FAIL snp\.report-data/);
+  });
+});
+
+Deno.test("A-1 cocos attestation validate compares report data as it stands where the TPM's key is bound otherwise", async () => {
+  await using kds = amd();
+  await inFolder(async (dir) => {
+    await snpFiles(dir);
+    await Deno.writeFile(`${dir}/a.bin`, FORGED.attestation);
+    const snp = {
+      products: ["Milan"],
+      roots: [FORGED.rootKey],
+      measurement: "bb".repeat(48),
+      tcb: { reported: { bootloader: 4, tee: 1, snp: 24, microcode: 219 } },
+    };
+    const tpm = { binding: "any", registers: [0, 7], pcrs: "any" };
+    await Deno.writeTextFile(`${dir}/p.json`, JSON.stringify({ cocosPolicy: 1, snp, tpm }));
+    const reportData = decodeAttestation(FORGED.attestation).snp?.report.subarray(0x50, 0x90);
+    const run = async (value: string) => {
+      const { exit, out } = await cocos(
+        [
+          ...["attestation", "validate", `${dir}/a.bin`, "--config", `${dir}/p.json`],
+          ...["--CA_bundles_paths", `${dir}/ca.pem`, "--nonce", "11".repeat(32)],
+          ...["--report_data", value],
+        ],
+        { env: { HOME: dir, COCOS_AMD_KDS_URL: kds.url }, now: NOW },
+      );
+      return [exit, ...[...out.matchAll(/^FAIL (\S+)$/gm)].map(([, id]) => id)];
+    };
+    assert.deepEqual(await run(reportData?.toHex() ?? ""), [0]);
+    assert.deepEqual(await run(AA), [5, "snp.report-data"]);
   });
 });

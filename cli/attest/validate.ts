@@ -45,6 +45,8 @@ import { writeFile } from "./write.ts";
 import { hexBytes, hexFlag, timeFlag, usage } from "./values.ts";
 
 const MAX_IMA_BYTES = 256 * 1024 * 1024;
+/** Bindings of a TPM's key under which REPORT_DATA is made of the value that was asked with. */
+const TEE_NONCE: readonly string[] = ["report-data", "svsm", "hcl"];
 const FAILED = "attestation validation and verification failed with error: ";
 
 /** Judges an evidence file. */
@@ -58,6 +60,11 @@ export async function validate(
   const order = { ...asked, policy: boundPolicy(asked.policy, session) };
   requireFlags(order.policy, flags);
   terminal.say("Checking attestation");
+  if (order.policy.tpm?.binding === "hcl" && flags.report_data !== undefined) {
+    terminal.say(
+      "report_data is not compared: Azure's paravisor chooses REPORT_DATA; the nonce makes it fresh",
+    );
+  }
   for (const { weight, path, message } of order.findings) {
     if (weight !== "note") terminal.say(printable(`${weight}: ${path}: ${message}`));
   }
@@ -167,15 +174,15 @@ function requireFlags(policy: Policy, flags: ValidateFlags): void {
   }
 }
 
-function sessionOf({ mode, policy }: Ordered, flags: ValidateFlags, now: number): Session {
+function sessionOf({ policy }: Ordered, flags: ValidateFlags, now: number): Session {
   const { reportData, ...others } = givenValues(flags);
   return {
     now: flags.time === undefined ? now : timeFlag(flags.time),
     ...others,
-    // With a TPM key bound by the report, the flag is what went into the report, not the result.
+    // With a TPM's key bound by the report, the flag is what went into the report, not the result.
     ...(reportData === undefined
       ? {}
-      : mode === "snp-vtpm" || policy.tpm?.binding === "report-data"
+      : TEE_NONCE.includes(policy.tpm?.binding ?? "")
       ? { teeNonce: reportData }
       : { reportData }),
   };
