@@ -124,7 +124,7 @@ async function receive(
   let empty = 0;
   try {
     if (offset > 0) program = broken.take(ALGORITHM_ITEM, offset);
-    for await (const request of watched(requests, signal)) {
+    for await (const request of watched(requests, signal, payloadOf)) {
       upload?.heard();
       if (request.requirements.length === 0 && request.algorithm.length === 0) {
         if (++empty > MAX_EMPTY_MESSAGES) {
@@ -189,6 +189,10 @@ async function receive(
     requirements?.[Symbol.dispose]();
     if (folder !== undefined) removeAll(folder);
   }
+}
+
+function payloadOf({ requirements, algorithm }: AlgoRequest): number {
+  return requirements.length + algorithm.length;
 }
 
 /** In strict the manifest says whether there are requirements, in compat the uploader. */

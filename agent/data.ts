@@ -109,7 +109,7 @@ async function receive(
   let empty = 0;
   try {
     if (name !== undefined && offset > 0) file = broken.take(name, offset);
-    for await (const request of watched(requests, signal)) {
+    for await (const request of watched(requests, signal, ({ dataset }) => dataset.length)) {
       upload?.heard();
       if (request.filename !== "" && request.filename !== filename) {
         // The Go CLI repeats the name; a second one is a trick (threats G-14).

@@ -13,6 +13,12 @@ export const MAX_EMPTY_MESSAGES = 64;
 /** An uploader that sends nothing for this long is cut off (threats G-8). */
 export const IDLE_MS = 60_000;
 
+/** Payload that must come while the agent waits for it for {@linkcode RATE_MS} in all (threats G-8). */
+export const RATE_BYTES = 64 * 1024;
+
+/** Waiting after which an uploader must have sent {@linkcode RATE_BYTES}: about 1 KiB/s. */
+export const RATE_MS = 60_000;
+
 /** A file that is being received. Dispose it: unless it was kept, it is removed. */
 export class IncomingFile implements Disposable {
   readonly path: string;
@@ -139,14 +145,17 @@ export function exists(path: string): boolean {
 }
 
 /**
- * Passes messages on until they end, the signal fires or the peer is silent for too long.
+ * Passes messages on until they end, the signal fires, or the peer is silent or too slow for too long.
+ * Only time spent waiting for the peer counts.
  *
+ * @param bytesOf payload of a message
  * @throws the signal's reason, or {@linkcode CocosError} `timeout`.
  */
 export async function* watched<T>(
   messages: AsyncIterable<T>,
   signal: AbortSignal,
-  idleMs = IDLE_MS,
+  bytesOf: (message: T) => number,
+  { idleMs = IDLE_MS, now = () => performance.now() } = {},
 ): AsyncGenerator<T, void, undefined> {
   // Not Promise.race with one promise for the whole stream: that promise would keep every message it
   // ever raced with, which is the whole upload in memory.
@@ -158,9 +167,12 @@ export async function* watched<T>(
     fail(new CocosError("timeout", `Cannot wait longer: nothing was received for ${idleMs} ms`));
   const iterator = messages[Symbol.asyncIterator]();
   let ended = false;
+  let waited = 0;
+  let bytes = 0;
   try {
     while (true) {
       signal.throwIfAborted();
+      const asked = now();
       timer = setTimeout(idle, idleMs);
       const next = await new Promise<IteratorResult<T>>((resolve, reject) => {
         fail = reject;
@@ -170,6 +182,18 @@ export async function* watched<T>(
       if (next.done === true) {
         ended = true;
         return;
+      }
+      waited += now() - asked;
+      bytes += bytesOf(next.value);
+      if (waited >= RATE_MS) {
+        if (bytes < RATE_BYTES) {
+          throw new CocosError(
+            "timeout",
+            `Cannot wait longer: ${bytes} bytes came in ${Math.round(waited / 1_000)} s`,
+            { hint: `An upload must bring ${RATE_BYTES} bytes a minute.` },
+          );
+        }
+        waited = bytes = 0;
       }
       yield next.value;
     }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { hex, sha3_256 } from "../base/mod.ts";
-import { IncomingFile, watched } from "./receive.ts";
+import { IncomingFile, RATE_BYTES, watched } from "./receive.ts";
 import { setImmediate } from "node:timers";
 import { FakeTime } from "./_time.ts";
 
@@ -96,7 +96,7 @@ Deno.test("G-8 watched() ends a silent stream, and one whose signal fires", asyn
   };
   {
     using time = new FakeTime();
-    const stream = watched(silent(), new AbortController().signal, 60_000);
+    const stream = watched(silent(), new AbortController().signal, () => 1, { idleMs: 60_000 });
     assert.equal((await stream.next()).value, 1);
     const second = stream.next();
     time.tick(60_000);
@@ -104,11 +104,36 @@ Deno.test("G-8 watched() ends a silent stream, and one whose signal fires", asyn
     assert.equal(time.pending, 0);
   }
   const stop = new AbortController();
-  const stream = watched(silent(), stop.signal);
+  const stream = watched(silent(), stop.signal, () => 1);
   await stream.next();
   const second = stream.next();
   stop.abort(new Error("stopped"));
   await assert.rejects(second, /stopped/);
+});
+
+Deno.test("G-8 watched() ends a stream that trickles, and none whose agent is slow", async () => {
+  let now = 0;
+  const drops = async function* (bytes: number, waitMs: number) {
+    for (let i = 0; i < 100; i++) {
+      now += waitMs;
+      yield await Promise.resolve(bytes);
+    }
+  };
+  const taken = async (bytes: number, waitMs: number, workMs: number) => {
+    let count = 0;
+    const signal = new AbortController().signal;
+    for await (const _ of watched(drops(bytes, waitMs), signal, (n) => n, { now: () => now })) {
+      count++;
+      now += workMs;
+    }
+    return count;
+  };
+  await assert.rejects(taken(1, 10_000, 0), {
+    code: "timeout",
+    message: "Cannot wait longer: 6 bytes came in 60 s",
+  });
+  assert.equal(await taken(Math.ceil(RATE_BYTES / 6), 10_000, 0), 100);
+  assert.equal(await taken(1, 0, 10_000), 100);
 });
 
 Deno.test("watched() passes a stream on and leaves no timer", async () => {
@@ -117,7 +142,9 @@ Deno.test("watched() passes a stream on and leaves no timer", async () => {
     yield* [1, 2, 3];
   };
   const seen: number[] = [];
-  for await (const each of watched(numbers(), new AbortController().signal)) seen.push(each);
+  for await (const each of watched(numbers(), new AbortController().signal, () => 1)) {
+    seen.push(each);
+  }
   assert.deepEqual(seen, [1, 2, 3]);
   assert.equal(time.pending, 0);
 });
@@ -136,7 +163,9 @@ Deno.test("F-7 watched() and IncomingFile hold no message: 256 MiB in under 128 
       }
     };
     using file = new IncomingFile(`${dir}/in`, "dataset", 2 ** 40);
-    for await (const each of watched(messages(), new AbortController().signal)) {
+    for await (
+      const each of watched(messages(), new AbortController().signal, ({ length }) => length)
+    ) {
       await file.write(each);
     }
     assert.equal(file.size, 256 << 20);

@@ -9,6 +9,12 @@ export const CHUNK_BYTES = 1024 * 1024;
 /** Connections of one server: 100 parties with one each, health checks, and room (threats G-8). */
 export const MAX_CONNECTIONS = 256;
 
+/**
+ * Connections of one address: all parties may come through one gateway, as they do through QEMU's user
+ * network, but not every place is for them (threats G-8).
+ */
+export const MAX_CONNECTIONS_PER_PEER = 192;
+
 /** Streams one connection may have open; a CLI uses one at a time. */
 export const MAX_STREAMS = 64;
 

@@ -7,6 +7,7 @@ import { Server, ServerCredentials } from "@grpc/grpc-js";
 import type { DescService } from "@bufbuild/protobuf";
 import { CocosError, messageOf } from "../base/mod.ts";
 import { adapt, type CallRecord, definitionOf } from "./_adapter.ts";
+import { Connections } from "./_connections.ts";
 import { PREFACE, withoutGoaway } from "./_frames.ts";
 import { guardServer } from "./_guard.ts";
 import { healthService } from "./health.ts";
@@ -15,6 +16,7 @@ import {
   HANDSHAKE_MS,
   IDLE_CONNECTION_MS,
   MAX_CONNECTIONS,
+  MAX_CONNECTIONS_PER_PEER,
   MAX_MESSAGE_BYTES,
   MAX_STREAMS,
 } from "./limits.ts";
@@ -97,7 +99,11 @@ export async function serve(options: ServeOptions): Promise<RpcServer> {
     );
   }
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
-  const sockets = new Set<net.Socket>();
+  const most = options.maxConnections ?? MAX_CONNECTIONS;
+  const sockets = new Connections<net.Socket>({
+    total: most,
+    perPeer: Math.min(most, MAX_CONNECTIONS_PER_PEER),
+  });
   const take = (socket: net.Socket) => {
     socket.setNoDelay(true);
     injector.injectConnection(withoutGoaway(socket, PREFACE));
@@ -105,22 +111,20 @@ export async function serve(options: ServeOptions): Promise<RpcServer> {
   const listener = options.tls === undefined
     ? net.createServer(take)
     : tlsListener(options.tls, take);
-  const most = options.maxConnections ?? MAX_CONNECTIONS;
   listener.prependListener("connection", (socket: net.Socket) => {
     // Sockets are tracked below TLS: a peer that never shakes hands counts as well (threats G-8).
     socket.on("error", () => socket.destroy());
-    if (sockets.size >= most) {
+    if (!sockets.add(socket)) {
       socket.destroy();
       return;
     }
-    sockets.add(socket);
     const timer = setTimeout(() => {
       if (socket.bytesRead < 24) socket.destroy();
     }, HANDSHAKE_MS);
     Deno.unrefTimer(timer as unknown as number);
     socket.once("close", () => {
       clearTimeout(timer);
-      sockets.delete(socket);
+      sockets.remove(socket);
     });
   });
   await listen(listener, options);
@@ -136,7 +140,7 @@ export async function serve(options: ServeOptions): Promise<RpcServer> {
     await drained;
     clearTimeout(timer);
     server.forceShutdown();
-    for (const socket of sockets) socket.destroy();
+    for (const socket of [...sockets.open]) socket.destroy();
     await closed;
   }
   return { host: options.host, port, protection, close, [Symbol.asyncDispose]: () => close(0) };
