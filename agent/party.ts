@@ -4,6 +4,7 @@ import { hex } from "../base/mod.ts";
 import {
   type CallContext,
   type Handlers,
+  MAX_MESSAGE_BYTES,
   OUTPUT_ITEM,
   type PartyService,
   ROLES,
@@ -15,13 +16,25 @@ import { CHALLENGE_SECONDS } from "./challenges.ts";
 import type { Computation } from "./computation.ts";
 import { datasetClaim } from "./data.ts";
 import type { Agreement } from "./terms.ts";
-import { badDigest, badRequest, otherManifest, stopped } from "./refusals.ts";
+import { badDigest, badRequest, oneAtATime, otherManifest, stopped } from "./refusals.ts";
 import { consumerOf, readyResults, resultClaim } from "./result.ts";
 
 /** The service, bound to an agent. */
 export function party(agent: Agent): Handlers<typeof PartyService> {
+  const reading = new WeakMap<object, number>();
   return {
-    manifest: () => answer(() => ({ canonical: agreed(agent.current()).canonical })),
+    manifest: (_request, call) =>
+      answer(() => {
+        const { canonical } = agreed(agent.current());
+        // Strangers may ask, and an answer waits in memory for those who read slowly (threats R5).
+        const under = (reading.get(call.connection) ?? 0) + canonical.length;
+        if (under > MAX_MESSAGE_BYTES) throw oneAtATime();
+        reading.set(call.connection, under);
+        call.delivered.then(() => {
+          reading.set(call.connection, (reading.get(call.connection) ?? 0) - canonical.length);
+        });
+        return { canonical };
+      }),
     challenge: (request, call) =>
       answer(() => {
         const computation = agent.current();

@@ -42,6 +42,17 @@ export function otherManifest(): CocosError {
   });
 }
 
+/** The connection has answers like this one under way that it does not take (threats R5). */
+export function oneAtATime(): CocosError {
+  return new CocosError(
+    "exhausted",
+    "this connection has as much of the manifest under way as it may have",
+    {
+      hint: "Wait for the answer that is under way.",
+    },
+  );
+}
+
 /** The signed request is about an item the manifest doesn't have, or this method doesn't take. */
 export function undeclaredItem(): CocosError {
   return new CocosError("undeclared-item", "item not declared in computation manifest");

@@ -3,10 +3,19 @@ import assert from "node:assert/strict";
 import { createHash, X509Certificate } from "node:crypto";
 import tls from "node:tls";
 import { makeCertificate } from "../channel/mod.ts";
-import { AgentService, agreementDigest, connect, cvms, ROLES } from "../proto/mod.ts";
+import {
+  AgentService,
+  agreementDigest,
+  type CallContext,
+  connect,
+  cvms,
+  ManifestRequestSchema,
+  ROLES,
+} from "../proto/mod.ts";
 import { create } from "@bufbuild/protobuf";
 import { finished, uploadOf } from "./_fakes.ts";
 import { bytes, party, type Run } from "./_parties.ts";
+import { party as serviceOf } from "./party.ts";
 import { Scene } from "./_scene.ts";
 import { Caller, ID, refused, strictRun } from "./_strict.ts";
 
@@ -241,4 +250,27 @@ Deno.test("M-11 a policy changed after approval gives another digest, and nobody
       "signed request is for another manifest",
     );
   }
+});
+
+Deno.test("R5 a connection that doesn't take manifests gets four megabytes of them, and others their own", async () => {
+  const run = twoOwners();
+  Object.assign(run.algorithm as object, { args: Array(20).fill("x".repeat(100_000)) });
+  await using at = await accepted(run);
+  const service = serviceOf(at.scene.agent.agent);
+  const { promise: delivered, resolve } = Promise.withResolvers<boolean>();
+  const read = (connection: object) =>
+    service.manifest(
+      create(ManifestRequestSchema),
+      { connection, delivered } as unknown as CallContext,
+    );
+  const [slow, honest] = [{}, {}];
+  await read(slow);
+  await read(slow);
+  await assert.rejects(read(slow), { code: "exhausted" });
+  await read(honest);
+  resolve(true);
+  await delivered;
+  await read(slow);
+  // Over a real connection there is room again as soon as an answer has left.
+  for (let i = 0; i < 5; i++) await at.caller.manifest();
 });
