@@ -4,6 +4,7 @@ import { AgentService, connect, readPrivateKey, ROLES, signRole } from "../../pr
 import { House } from "../_house.ts";
 import { DOCKER_ROWS } from "./_docker.ts";
 import { timed } from "./_measure.ts";
+import { PYTHON_ROWS } from "./_python.ts";
 import { type Maker, type Scene, scene, type Work, work } from "./_scene.ts";
 import { VERIFIER_ROWS } from "./_verifier.ts";
 import { bootToReady, createVm } from "./_vm.ts";
@@ -182,6 +183,7 @@ export const ROWS: readonly Row[] = [
   { id: "start", title: "agent start → listening", unit: "ms", aim: 400, makers: BOTH, run: start },
   { id: "idle", title: "agent idle, memory", unit: "MiB", makers: BOTH, run: idle },
   { id: "help", title: "CLI --help", unit: "ms", makers: BOTH, run: help },
+  ...PYTHON_ROWS,
   ...WASM_ROWS,
   ...VERIFIER_ROWS,
   ...DOCKER_ROWS,
