@@ -45,7 +45,13 @@ Deno.test("F-6 a disk that is full at any write: a typed failure, nothing left, 
     return;
   }
   // The runner's own writes are not the agent's: results are written as far as they go.
+  let fills = false;
   const behaviour = async ({ dir }: { dir: string }) => {
+    if (fills) {
+      // Not a byte is left, and then it fails.
+      await Deno.writeFile(`${dir}/results/out`, new Uint8Array(2 << 20)).catch(() => {});
+      return finished("exit", { code: 1 });
+    }
     await Deno.writeFile(`${dir}/results/out`, new Uint8Array(9_000)).catch(() => {});
     return finished("ok");
   };
@@ -108,6 +114,15 @@ Deno.test("F-6 a disk that is full at any write: a typed failure, nothing left, 
     }
     assert.ok(await resize(256));
     await computation();
+    await stop();
+    fills = true;
+    server.manifest(runOf(owner, algorithm, [{ data: dataset }]));
+    await server.until("runRes 1 ");
+    await algo({ agent });
+    await data({ agent });
+    await server.until("event Failed/Failed");
+    await assert.rejects(fetch({ agent }), { message: /exit status 1/ });
+    assert.match(Deno.readTextFileSync(`${work}/journal.json`), /"state":"Failed"/);
     await stop();
     for (const where of ["manifest", "algorithm", "dataset", "run", "none"]) {
       assert.ok((failures.get(where) ?? 0) > 0, `${where}: ${JSON.stringify([...failures])}`);

@@ -1,5 +1,6 @@
 // What is taken away to see whether anybody notices: one line of the threat model, one defence of it,
 // and the tests that must turn red without it. `deno task mutate` does it, in a copy of the tree.
+import { CRASH_MUTATIONS } from "./_mutations_crash.ts";
 import { DOOR_MUTATIONS } from "./_mutations_door.ts";
 import { GUEST_MUTATIONS } from "./_mutations_guest.ts";
 import { HOST_MUTATIONS } from "./_mutations_host.ts";
@@ -27,6 +28,7 @@ export const BASICS = [
 
 /** All of them, by line. */
 export const MUTATIONS: readonly Mutation[] = [
+  ...CRASH_MUTATIONS,
   ...DOOR_MUTATIONS,
   ...GUEST_MUTATIONS,
   ...HOST_MUTATIONS,
