@@ -35,7 +35,7 @@ const MAY_IMPORT: Record<(typeof ROOMS)[number], readonly string[]> = {
   cli: ["base", "proto", "agreement", "attestation", "channel"],
   hal: ["base"],
   examples: ["base", "proto"],
-  tests: ["base", "proto", "attestation", "channel", "hal", "examples"],
+  tests: ["base", "proto", "agreement", "attestation", "channel", "hal", "examples"],
 };
 
 /**

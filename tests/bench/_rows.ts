@@ -1,6 +1,19 @@
 // The rows of the benchmark: what is measured, in which unit, and what we aim at. A row measures one
 // value a run; everything it needs is made before the clock starts.
-import { AgentService, connect, readPrivateKey, ROLES, signRole } from "../../proto/mod.ts";
+import { sha3_256 } from "../../base/mod.ts";
+import {
+  AgentService,
+  ALGORITHM_ITEM,
+  connectTo,
+  type Methods,
+  PartyService,
+  pathOf,
+  type PrivateKey,
+  readPrivateKey,
+  ROLES,
+  signRequest,
+  signRole,
+} from "../../proto/mod.ts";
 import { House } from "../_house.ts";
 import { DOCKER_ROWS } from "./_docker.ts";
 import { timed } from "./_measure.ts";
@@ -65,25 +78,50 @@ export async function sendAlgorithm(
   job: Work,
   type: AlgorithmType,
 ): Promise<void> {
-  await using client = connect(AgentService, {
+  await using line = connectTo({ agent: AgentService, party: PartyService }, {
     target: { host: "127.0.0.1", port: target.port },
     security: { kind: "none" },
   });
   const algorithm = await Deno.readFile(job.algorithm);
   const key = readPrivateKey(await Deno.readTextFile(job.owner.privateFile));
-  await client.algo(
+  const metadata = target.agreed === undefined
+    ? {
+      "user-id": ROLES.algorithm,
+      signature: signRole(ROLES.algorithm, key),
+      algo_type: type,
+      python_runtime: "python3",
+    }
+    : await signed(line.party, target.agreed, algorithm, key);
+  await line.agent.algo(
     (async function* () {
       yield { algorithm };
     })(),
-    {
-      metadata: {
-        "user-id": ROLES.algorithm,
-        signature: signRole(ROLES.algorithm, key),
-        algo_type: type,
-        python_runtime: "python3",
-      },
-    },
+    { metadata },
   );
+}
+
+/** Metadata of the strict mode, over a challenge of this connection. */
+async function signed(
+  party: Methods<typeof PartyService>,
+  { id, digest }: NonNullable<Scene["agreed"]>,
+  algorithm: Uint8Array,
+  key: PrivateKey,
+): Promise<Record<string, string>> {
+  const { challenge, lifetimeSeconds } = await party.challenge({
+    computationId: id,
+    manifestDigest: Uint8Array.fromHex(digest),
+  });
+  return signRequest({
+    method: pathOf(AgentService.method.algo),
+    computation: id,
+    manifest: digest,
+    item: ALGORITHM_ITEM,
+    payload: sha3_256(algorithm).toHex(),
+    size: algorithm.length,
+    challenge: challenge.toHex(),
+    channel: "",
+    lifetime: lifetimeSeconds,
+  }, key);
 }
 
 const result: Row["run"] = async (maker, peers) => {

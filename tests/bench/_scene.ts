@@ -1,8 +1,11 @@
 // One agent with one computation for a measurement: our processes, or the Go pair in the folder that
 // COCOS_PEERS names. Both are driven by the command lines a person would type.
-import { Management, startAgent, workArea } from "../_agent.ts";
+import { fromBinary } from "@bufbuild/protobuf";
+import { parsePlan, resolve } from "../../agreement/mod.ts";
+import { cvms } from "../../proto/mod.ts";
+import { Management, startStrictAgent, workArea } from "../_agent.ts";
 import { freePort, House, type Program } from "../_house.ts";
-import { digest, type Party, party } from "../_parties.ts";
+import { type Party, party } from "../_parties.ts";
 import { memoryOf, pidOf } from "./_measure.ts";
 
 /** Whose programs are measured. */
@@ -21,6 +24,8 @@ export interface Scene extends AsyncDisposable {
   /** The first line of the agent's or its runner's log that fits. */
   line(wanted: (line: string) => boolean): Promise<string>;
   readonly port: number;
+  /** Id and digest (hexadecimal) of the manifest; absent where requests are signed over the role. */
+  readonly agreed?: { readonly id: string; readonly digest: string };
 }
 
 /** What is computed. */
@@ -75,38 +80,34 @@ async function ours(
 ): Promise<Scene> {
   const management = await Management.start();
   const port = freePort();
-  const userKey = Uint8Array.fromBase64(
-    (await Deno.readTextFile(owner.publicFile)).split("\n")
-      .filter((line) => !line.startsWith("-")).join(""),
-  );
-  const sum = async (path: string) => {
-    const { stdout } = await house.run("cocos", ["checksum", "--json", path]);
-    return Uint8Array.fromHex(/[0-9a-f]{64}/.exec(stdout)?.[0] ?? "");
-  };
-  management.give({
-    id: "bench",
-    algorithm: {
-      hash: Uint8Array.fromHex(digest(await Deno.readFile(algorithm))),
-      userKey,
-    },
-    datasets: await Promise.all(datasets.map(async (path) => ({ hash: await sum(path), userKey }))),
-    resultConsumers: [{ userKey }],
-    agentConfig: { port: String(port) },
-  });
+  // As everybody has it by default: strict. Without TLS, as the Go pair beside it.
+  const { manifest, agreement, id } = await resolve(parsePlan(
+    JSON.stringify({
+      algorithm: { file: algorithm, key: owner.publicFile },
+      datasets: datasets.map((file) => ({ file, key: owner.publicFile })),
+      consumers: [owner.publicFile],
+      agent: { port },
+      channel: "insecure",
+    }),
+    "",
+  ));
+  management.give(fromBinary(cvms.ComputationRunReqSchema, manifest));
+  const approved = await house.write("manifest.json", agreement?.text ?? "");
   const area = await workArea(house);
   const started = performance.now();
-  const agent = startAgent(house, management.port, port, {}, ["--work", area, ...flags]);
+  const agent = startStrictAgent(house, management.port, port, {}, ["--work", area, ...flags]);
   await agent.until((line) => line.includes("gRPC server listening"), "its door");
   const startMs = performance.now() - started;
-  await management.until("runRes bench ");
+  await management.until(`runRes ${id} `);
   // The door may open a moment before the runner listens; nobody uploads that early.
   await agent.until((line) => line.includes("runner ready"), "its runner");
   const pid = await pidOf("agent/main.ts", area);
   return {
     startMs,
     port,
+    agreed: { id, digest: agreement?.digest ?? "" },
     async cli(...args) {
-      const { code, stderr } = await house.run("cocos", ["--compat", ...args], {
+      const { code, stderr } = await house.run("cocos", [...args, "--manifest", approved], {
         AGENT_GRPC_URL: `127.0.0.1:${port}`,
       });
       if (code !== 0) throw new Error(`cocos ${args.join(" ")}: ${stderr}`);
