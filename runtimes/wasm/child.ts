@@ -34,7 +34,8 @@ function run(mode: string, root: string, path: string, args: readonly string[]):
     results: `${root}/results`,
     compat: mode === "compat",
     args,
-    environ: [],
+    // Go's programs look for files beneath it; the others take what is open.
+    environ: [`PWD=${root}`],
     preopens: [".", root],
     exit,
   }, guest);

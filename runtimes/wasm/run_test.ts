@@ -94,6 +94,27 @@ Deno.test("runner tells how a WebAssembly module ends", async () => {
   assert.deepEqual(await outcome(op.call(0)), ["exit", 134, "trap: call stack exhausted"]);
 });
 
+Deno.test("runner S-11 gives a WebAssembly module one variable, where its directory is", async () => {
+  const [sizes, get, write] = [0, 1, 2].map(op.call) as [number[], number[], number[]];
+  const { stdout, finished } = await runJob({
+    kind: "wasm",
+    algo: encodeModule({
+      imports: ["environ_sizes_get", "environ_get", "fd_write"],
+      // Prints the texts: their bytes go to 200, their number and length to 100 and 104.
+      body: [
+        ...must(op.i32(100), op.i32(104), sizes),
+        ...must(op.i32(150), op.i32(200), get),
+        ...[...op.i32(0), ...op.i32(200), ...op.store],
+        ...[...op.i32(4), ...op.i32(104), ...op.load, ...op.store],
+        ...must(op.i32(1), op.i32(0), op.i32(1), op.i32(16), write),
+      ],
+    }),
+    limits: FAST,
+  });
+  assert.equal(finished.outcome, "ok", finished.message);
+  assert.equal(stdout, "PWD=/cocos\0");
+});
+
 Deno.test("runner S-13 refuses a WebAssembly module before it runs", async () => {
   const unknown = encodeModule({ imports: [["env.system", "i:i"], "fd_write"] });
   const refused = async (algo: Uint8Array) => {
