@@ -206,7 +206,7 @@ export const ROWS: readonly Row[] = [
     id: "python",
     title: "python: upload → results ready",
     unit: "ms",
-    aim: 1_000,
+    aim: 300,
     makers: BOTH,
     run: trivial(PYTHON, "python"),
   },
