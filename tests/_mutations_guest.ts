@@ -196,4 +196,29 @@ export const GUEST_MUTATIONS: readonly Mutation[] = [
     replace: "",
     tests: RUNNER,
   },
+  {
+    line: "S-12",
+    removes: "Python's isolated mode",
+    file: "proto/sandbox/commands.ts",
+    find: 'const ISOLATED = ["-I", "-B"];',
+    replace: 'const ISOLATED = ["-B"];',
+    tests: RUNNER,
+  },
+  {
+    line: "S-12",
+    removes: "the refusal of options behind a requirement",
+    file: "runtimes/python/requirements.ts",
+    find:
+      'if (!HASH.test(value)) throw refused(line, text, "has an option other than --hash=sha256:…");',
+    replace: "",
+    tests: ["runtimes/python/requirements_test.ts"],
+  },
+  {
+    line: "S-14",
+    removes: "the bridge's built-in half taken away from Pyodide",
+    file: "runtimes/python/pyodide_seal.ts",
+    find: "_imp.create_builtin = builtin",
+    replace: "pass",
+    tests: ["runtimes/python/pyodide_test.ts"],
+  },
 ];
