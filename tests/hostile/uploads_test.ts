@@ -27,9 +27,9 @@ async function memory(port: number): Promise<number> {
   return Number.parseInt(line.trim()) / 1024;
 }
 
-/** Paths of everything beneath a folder. */
+/** Paths of everything beneath a folder, save the agent's own note of events on their way. */
 function tree(folder: string): string[] {
-  return entries(folder).flatMap((name) => {
+  return entries(folder).filter((name) => !name.startsWith("unsent")).flatMap((name) => {
     const path = `${folder}/${name}`;
     return Deno.lstatSync(path).isDirectory ? [path, ...tree(path)] : [path];
   });
