@@ -2,7 +2,13 @@
 // Prints the rights one command needs, one flag a line: the files its arguments name and the one
 // peer its variables name. A usage mistake prints nothing; the program then reports it, rightless.
 // It opens a computation file that stands for a manifest, wherever that is, and nothing else.
-import { CocosError, type Endpoint, formatEndpoint, type Source } from "../base/mod.ts";
+import {
+  addressesOf,
+  CocosError,
+  type Endpoint,
+  formatEndpoint,
+  type Source,
+} from "../base/mod.ts";
 import { isAttest } from "./attest/invocation.ts";
 import { needsOf } from "./attest/needs.ts";
 import { approvalsFolder } from "./approvals.ts";
@@ -152,26 +158,13 @@ function flag(kind: string, values: readonly string[]): string[] {
   return values.length === 0 ? [] : [`--allow-${kind}=${[...new Set(values)].join(",")}`];
 }
 
-/** Asks the system's resolver; an unknown name gives no address, and the call fails by itself. */
-function getent(host: string): string[] {
-  const { success, stdout } = new Deno.Command("getent", {
-    args: ["ahosts", host],
-    stdout: "piped",
-    stderr: "null",
-  }).outputSync();
-  if (!success) return [];
-  const lines = new TextDecoder().decode(stdout).split("\n");
-  const addresses = lines.map((line) => line.split(" ")[0] ?? "");
-  return [...new Set(addresses.filter((address) => /^[0-9A-Fa-f.:]+$/.test(address)))];
-}
-
 if (import.meta.main) {
   const argv = Deno.args[0] === "--" ? Deno.args.slice(1) : Deno.args;
   try {
     const parsed = parse(argv);
     const plan = await planOf(parsed);
     const planned = plan === undefined ? [] : (await import("../agreement/mod.ts")).filesOf(plan);
-    for (const each of rights(parsed, (name) => Deno.env.get(name), getent, planned)) {
+    for (const each of rights(parsed, (name) => Deno.env.get(name), addressesOf, planned)) {
       console.log(each);
     }
   } catch (error) {

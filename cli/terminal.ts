@@ -1,5 +1,6 @@
 // What people and programs see: data on stdout, people's text on stderr, JSON when asked for.
 // Texts from peers are hostile and lose their control characters before a terminal sees them.
+import { escaped } from "../base/mod.ts";
 
 /** A stream that is written to. */
 export interface Sink {
@@ -144,12 +145,7 @@ export class Terminal {
 /** A hostile text made fit for one line of a terminal; `max` is in characters. */
 export function printable(text: string, max = 2_000): string {
   const cut = text.length > max ? `${text.slice(0, max)}…` : text;
-  // C0, DEL, C1, line separators and the marks that turn the reading direction.
-  return cut.toWellFormed().replaceAll(
-    // deno-lint-ignore no-control-regex
-    /[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return escaped(cut);
 }
 
 /** The process's own outputs. */

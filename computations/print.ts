@@ -1,6 +1,13 @@
 // Lines the process prints: slog JSON, or lines for people. What agents send is hostile; it never
 // reaches a terminal with its control characters (threats S-5).
-import { type Level, levelWord, messageText, slogLine, startLogging } from "../base/mod.ts";
+import {
+  escaped,
+  type Level,
+  levelWord,
+  messageText,
+  slogLine,
+  startLogging,
+} from "../base/mod.ts";
 
 type Sink = NonNullable<Parameters<typeof startLogging>[1]>;
 type LogRecord = Parameters<Sink>[0];
@@ -15,19 +22,6 @@ export const STATES = [
   "ConsumingResults",
   "Complete",
 ] as const;
-
-// DEL, C1, line separators and the marks that turn the reading direction: JSON leaves them as they
-// are, terminals do not.
-// deno-lint-ignore no-control-regex
-const UNSAFE = /[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
-
-/** Every unsafe character as `\uXXXX`: in JSON the same text, for people a visible one. */
-export function escaped(text: string): string {
-  return text.toWellFormed().replaceAll(
-    UNSAFE,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
-}
 
 /** The JSON line of a record. */
 export function jsonLine(record: LogRecord): string {

@@ -2,7 +2,7 @@
 // Prints the rights the server needs, one flag a line: its own address and the files its computation
 // names. It opens the computation file and nothing else; wherever that is, hence the read right.
 import { type ComputationPlan, filesOf } from "../agreement/mod.ts";
-import { CocosError, formatEndpoint } from "../base/mod.ts";
+import { addressesOf, CocosError, formatEndpoint } from "../base/mod.ts";
 import { type Invocation, readInvocation, readPlan } from "./config.ts";
 
 /** Addresses of a host name. */
@@ -47,19 +47,6 @@ function whole(path: string): string {
   return path;
 }
 
-/** Asks the system's resolver; an unknown name gives no address, and listening fails by itself. */
-function getent(host: string): string[] {
-  const { success, stdout } = new Deno.Command("getent", {
-    args: ["ahosts", host],
-    stdout: "piped",
-    stderr: "null",
-  }).outputSync();
-  if (!success) return [];
-  const lines = new TextDecoder().decode(stdout).split("\n");
-  const addresses = lines.map((line) => line.split(" ")[0] ?? "");
-  return [...new Set(addresses.filter((address) => /^[0-9A-Fa-f.:]+$/.test(address)))];
-}
-
 if (import.meta.main) {
   const argv = Deno.args[0] === "--" ? Deno.args.slice(1) : Deno.args;
   try {
@@ -67,7 +54,7 @@ if (import.meta.main) {
     if (invocation.command === "serve" || invocation.command === "print") {
       // A computation that can't be read gives no files; the server then reports why.
       const plan = await readPlan(invocation.origin).catch(() => undefined);
-      for (const each of rights(invocation, plan, getent)) console.log(each);
+      for (const each of rights(invocation, plan, addressesOf)) console.log(each);
     }
   } catch {
     // The server itself meets the same mistake, and reports it with its exit code.
