@@ -72,9 +72,12 @@ function makeGroup(path: string): void {
   try {
     Deno.mkdirSync(path);
   } catch (cause) {
-    if (cause instanceof Deno.errors.AlreadyExists) return;
-    throw new CocosError("unavailable", `Cannot make the control group ${path}`, { cause });
+    if (!(cause instanceof Deno.errors.AlreadyExists)) {
+      throw new CocosError("unavailable", `Cannot make the control group ${path}`, { cause });
+    }
   }
+  // A container in a user namespace looks its own group up from the top, as an id that is nobody's.
+  Deno.chmodSync(path, 0o711);
 }
 
 function leftovers(path: string): string[] {
