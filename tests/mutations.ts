@@ -2,7 +2,7 @@
 // threat model: each must turn red. Not part of the ordinary tests; it takes about half an hour.
 //   deno task mutate              all of them, a table at the end
 //   deno task mutate G-7 …        those lines only
-//   deno task mutate --write      and docs/mutations.md
+//   deno task mutate --write      and docs/mutations.md; with lines named, their rows alone are new
 import { BASICS, type Mutation, MUTATIONS } from "./_mutations.ts";
 
 const root = new URL("../", import.meta.url).pathname;
@@ -122,12 +122,19 @@ async function judge(
   }
 }
 
-/** The page. */
-export function render(outcomes: readonly Outcome[]): string {
+/** The page; rows of lines that were not looked at are those of the page before. */
+export function render(outcomes: readonly Outcome[], before = ""): string {
   const cell = (text: string) => text.replaceAll("|", "\\|");
-  const rows = outcomes.map(({ mutation: { line, file, removes }, red }) =>
-    `| ${line} | ${cell(removes)} | \`${file}\` | ${red.map(cell).join("<br>") || "none"} |`
-  );
+  const looked = new Set(outcomes.map(({ mutation }) => mutation.line));
+  const rows = [
+    ...before.split("\n").filter((row) => {
+      const line = /^\| ([A-Z]-?\d+) \|/.exec(row)?.[1];
+      return line !== undefined && !looked.has(line);
+    }),
+    ...outcomes.map(({ mutation: { line, file, removes }, red }) =>
+      `| ${line} | ${cell(removes)} | \`${file}\` | ${red.map(cell).join("<br>") || "none"} |`
+    ),
+  ];
   return [
     "# Defences that were taken away",
     "",
@@ -170,8 +177,10 @@ if (import.meta.main) {
   );
   const missing = only.length > 0 ? [] : BASICS.filter((line) => !lines.has(line));
   for (const line of missing) console.log(`${line} has no mutation`);
-  if (Deno.args.includes("--write") && only.length === 0) {
-    await Deno.writeTextFile(`${root}docs/mutations.md`, render(outcomes));
+  if (Deno.args.includes("--write")) {
+    const page = `${root}docs/mutations.md`;
+    const before = only.length === 0 || !exists(page) ? "" : await Deno.readTextFile(page);
+    await Deno.writeTextFile(page, render(outcomes, before));
   }
   Deno.exit(unseen.length + missing.length === 0 ? 0 : 1);
 }
