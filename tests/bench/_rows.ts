@@ -19,6 +19,7 @@ import { DOCKER_ROWS } from "./_docker.ts";
 import { timed } from "./_measure.ts";
 import { PYTHON_ROWS } from "./_python.ts";
 import { type Maker, type Scene, scene, type Work, work } from "./_scene.ts";
+import { results, transferRows } from "./_transfers.ts";
 import { VERIFIER_ROWS } from "./_verifier.ts";
 import { bootToReady, createVm } from "./_vm.ts";
 import { TRIVIAL, WASM_ROWS } from "./_wasm.ts";
@@ -125,10 +126,7 @@ async function signed(
 }
 
 const result: Row["run"] = async (maker, peers) => {
-  await using job = await work({
-    name: "algo.sh",
-    text: `#!/bin/sh\nhead -c ${512 * MIB} /dev/urandom >results/big\n`,
-  });
+  await using job = await work(results(512));
   await using target = await scene(maker, job, peers);
   await sendAlgorithm(target, job, "bin");
   await target.ready();
@@ -222,6 +220,16 @@ export const ROWS: readonly Row[] = [
   { id: "idle", title: "agent idle, memory", unit: "MiB", makers: BOTH, run: idle },
   { id: "help", title: "CLI --help", unit: "ms", makers: BOTH, run: help },
   ...PYTHON_ROWS,
+  ...transferRows(),
+  {
+    id: "upload-10240-peak",
+    title: "upload 10 GiB, agent's peak memory",
+    unit: "MiB",
+    aim: 200,
+    makers: BOTH,
+    slow: true,
+    run: upload(10_240, "peak"),
+  },
   ...WASM_ROWS,
   ...VERIFIER_ROWS,
   ...DOCKER_ROWS,
