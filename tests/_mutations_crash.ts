@@ -45,10 +45,10 @@ export const CRASH_MUTATIONS: readonly Mutation[] = [
   },
   {
     line: "F-5",
-    removes: "the closed mode of a file that is being received",
-    file: "agent/receive.ts",
-    find: "mode: 0o600",
-    replace: "mode: 0o666",
+    removes: "the closed mode of a dataset that was received",
+    file: "agent/agent.ts",
+    find: "content.file.keep(place, 0o640)",
+    replace: "content.file.keep(place, 0o660)",
     tests: ["agent/disk_test.ts"],
   },
   {
