@@ -43,10 +43,11 @@ export function page(entries: readonly Entry[], table: Table): string {
   });
   return `# Reliability: what was done how often
 
-Made by \`deno task test:slow --page\` from what \`deno task test:slow --minutes N\` measured last
-(${table.at}); do not edit. Each row is one file in \`tests/slow/\`. A short form of most rows is in
-the ordinary tests. The suite goes on where it stopped: its table is \`build/slow.json\`. Times and
-memory are those of the machine it ran on, two busy cores; the counts are what matters.
+Made by \`deno task test:slow --page\` from what \`deno task test:slow --minutes N\` did, the last time at
+${table.at}; do not edit. Rows are defined in \`tests/slow/\`; a short form of most of them is in the
+ordinary tests. The suite goes on where it stopped (its table is \`build/slow.json\`), so the goes of
+one row may be of versions of the code that lie hours apart. Where fewer runs were made than wanted,
+the rest is still to be done. Times and memory are those of the machine it ran on, two busy cores.
 
 | entry | lines | what one run is, and what must hold | runs | failed | figures |
 |---|---|---|---|---|---|
