@@ -306,6 +306,11 @@ const HOSTILE: [name: string, archive: Uint8Array, reason: RegExp][] = [
     savedImage({ layers: [[link("e", "/etc")], [{ path: "e/x/passwd" }]] }).bytes,
     /through a link/,
   ],
+  [
+    "passwd through a second name of a link",
+    one(link("e", "etc"), link("f", "e", "1"), { path: "f/passwd", type: "6" }),
+    /through a link/,
+  ],
   ["cocos is a link", one(link("cocos", "/proc")), /\/cocos isn't a directory/],
   ["results is a link", one(link("cocos/results", "/etc")), /\/cocos\/results isn't a directory/],
   ["proc is a link", one(link("proc", "/tmp")), /\/proc isn't a directory/],
@@ -331,6 +336,22 @@ const HOSTILE: [name: string, archive: Uint8Array, reason: RegExp][] = [
   ["a pax path with a NUL", one(...pax(record("path=etc\0x"))), /NUL/],
   ["a pax path that climbs", one(...pax(record("path=../x"))), /climbs/],
   ["two pax paths", one(...pax(record("path=a") + record("path=b"))), /two values/],
+  [
+    // Go's reader forgets the first of them.
+    "two pax headers before an entry",
+    one({ path: "p", type: "x", content: record("path=harmless") }, {
+      path: "p",
+      type: "x",
+      content: record("mtime=1"),
+    }, link("etc/passwd", "/proc/1/environ")),
+    /two pax headers/,
+  ],
+  [
+    // Go's reader takes the header's own name then.
+    "an empty GNU name",
+    one({ path: "L", type: "L", content: "\0" }, { path: "etc/passwd", type: "5" }),
+    /empty name/,
+  ],
   [
     "a pax path and a GNU name",
     one({ path: "L", type: "L", content: "a\0" }, ...pax(record("path=b"))),
@@ -369,6 +390,8 @@ const HOSTILE: [name: string, archive: Uint8Array, reason: RegExp][] = [
     one({ path: "x", bend: (h) => (h.fill(0x7f, 125, 136), h[124] = 0x80) }),
     /impossible/,
   ],
+  // Go's reader passes over NULs before the digits: the file's content would be headers to us.
+  ["a size behind a NUL", one({ path: "x", bend: put(124, "\x000000001000") }), /broken number/],
   ["an unknown format", one({ path: "x", bend: put(257, "tar\0\0\0\0\0") }), /unknown tar format/],
   [
     "a hidden prefix",
@@ -392,7 +415,7 @@ const HOSTILE: [name: string, archive: Uint8Array, reason: RegExp][] = [
   [
     "a layer that is no tar",
     savedImage({ layers: [new Uint8Array(1024).fill(9)] }).bytes,
-    /isn't a tar/,
+    /isn't a tar|broken number/,
   ],
   [
     "a packed layer that breaks",

@@ -77,7 +77,8 @@ export class LayerRules {
     if (FILES.includes(path) && (kind !== "file" || size > MAX_FILE)) {
       refuse(`The image's /${path} isn't a file of at most ${MAX_FILE} bytes`);
     }
-    if (kind === "symlink") this.#links.add(path);
+    // A hard link can be one more name of a symbolic one.
+    if (kind === "symlink" || kind === "hardlink") this.#links.add(path);
     else this.#links.delete(path);
   }
 }

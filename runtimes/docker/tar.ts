@@ -61,7 +61,12 @@ function numberOf(field: Uint8Array): number {
     return value;
   }
   const digits = text(field).trim();
-  if (!/^[0-7]*$/.test(digits)) refuse("The image has a header with a broken number");
+  // Other readers look for digits behind NULs and spaces too.
+  if (
+    !/^[0-7]*$/.test(digits) || (digits === "" && field.some((byte) => byte !== 0 && byte !== 32))
+  ) {
+    refuse("The image has a header with a broken number");
+  }
   return digits === "" ? 0 : parseInt(digits, 8);
 }
 
@@ -78,6 +83,8 @@ function plain(path: string): string {
 /** Reads a sequence of headers; keep one for a whole archive. */
 export class Headers {
   readonly #extra = new Map<string, string>();
+  /** Whether a pax header for the next entry was there. */
+  #pax = false;
 
   /**
    * Reads one header block. Answers an entry; `extension` with the size of the record that follows
@@ -118,6 +125,7 @@ export class Headers {
     const target = this.#extra.get("linkpath") ?? text(block.subarray(157, 257));
     const length = this.#extra.has("size") ? Number(this.#extra.get("size")) : size;
     this.#extra.clear();
+    this.#pax = false;
     if (kind !== "file" && length !== 0) {
       refuse("The image has an entry with content that can't have any");
     }
@@ -130,9 +138,15 @@ export class Headers {
   /** Takes the content of an extension record. */
   extend(type: string, content: Uint8Array): void {
     if (type === "L" || type === "K") {
-      this.#set(type === "L" ? "path" : "linkpath", text(content));
+      const name = text(content);
+      // Other readers take the header's own name then.
+      if (name === "") refuse("The image has an extension header with an empty name");
+      this.#set(type === "L" ? "path" : "linkpath", name);
       return;
     }
+    // Of two, other readers forget the first.
+    if (this.#pax) refuse("The image has two pax headers before one entry");
+    this.#pax = true;
     for (let rest = content; rest.length > 0;) {
       const space = rest.indexOf(32);
       const length = Number(text(rest.subarray(0, Math.max(0, space))));
