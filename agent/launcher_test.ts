@@ -59,3 +59,54 @@ Deno.test("bin/cocos-agent: the agent dials in with its rights; SIGTERM ends it 
     assert.equal(code, 143);
   });
 });
+
+Deno.test("bin/cocos-agent: what another process of the agent's user lays beside the compiled agent is neither kept nor given away", async () => {
+  if (Deno.uid() !== 0) {
+    console.log("skipped: only root starts the agent as another user");
+    return;
+  }
+  const house = new URL("../.cache", import.meta.url).pathname;
+  const compiled = () =>
+    [...Deno.readDirSync(house)].filter(({ name }) => /^agent-\d+$/.test(name))
+      .map(({ name }) => `${house}/${name}/compiled-yes`);
+  await inFolder(async (dir) => {
+    // As in /run, names can be read.
+    Deno.chmodSync(dir, 0o755);
+    const secret = await Deno.makeTempFile();
+    await Deno.writeTextFile(secret, "root's own");
+    await using management = await FakeManagement.start();
+    for (const path of compiled()) await Deno.remove(path, { recursive: true }).catch(() => {});
+    const planter = new Deno.Command("setpriv", {
+      args: ["--reuid=61000", "--regid=62000", "--clear-groups", "sh", "-c"].concat(
+        'while :; do for at in "$1"/cocos-agent.*/cache; do ' +
+          'ln -s "$2" "$at/v8_code_cache_of_mine" 2>/dev/null; done; sleep 0.01; done',
+        "sh",
+        dir,
+        secret,
+      ),
+    }).spawn();
+    const child = start(dir, ["--compat", "--runner", "/run/no-runner.sock"], {
+      AGENT_CVM_GRPC_URL: `localhost:${management.port}`,
+      AGENT_GRPC_HOST: "127.0.0.1",
+      AGENT_GRPC_PORT: String(freePort()),
+    });
+    const output = child.output();
+    try {
+      const server = await management.next();
+      await server.until("event Idle/IdleState");
+      const kept = compiled().flatMap((path) =>
+        [...Deno.readDirSync(path)].map(({ name }) => name)
+      );
+      assert.ok(kept.length > 0, "nothing was kept");
+      assert.ok(!kept.includes("v8_code_cache_of_mine"), kept.join());
+      assert.equal(Deno.statSync(secret).uid, 0);
+    } finally {
+      child.kill("SIGTERM");
+      await output;
+      planter.kill("SIGKILL");
+      await planter.status;
+      await Deno.remove(secret);
+      for (const path of compiled()) await Deno.remove(path, { recursive: true }).catch(() => {});
+    }
+  });
+});
