@@ -174,7 +174,7 @@ async function receive(
       ...header,
       ...(digest === undefined ? {} : { requirements: digest }),
     }, modeOf(header.kind));
-    broken.drop(ALGORITHM_ITEM);
+    broken.received(ALGORITHM_ITEM);
     folder = undefined;
   } catch (thrown) {
     if (name !== undefined && program !== undefined && mayGoOn(thrown) && !computation.over) {

@@ -43,6 +43,8 @@ export interface Upload {
 export class Broken {
   readonly #parked = new Map<string, Parked>();
   readonly #open = new Map<string, Set<Open>>();
+  /** Items that are in: an upload of one that breaks off later leaves nothing here (threats Z-1). */
+  readonly #in = new Set<string>();
   readonly #now: () => number;
   #over = false;
 
@@ -87,7 +89,7 @@ export class Broken {
     try {
       const parked = { file, bytes, digest: await file.pause() };
       const other = this.#parked.get(item);
-      if (this.#over || (other?.bytes ?? 0) >= bytes) file[Symbol.dispose]();
+      if (this.#over || this.#in.has(item) || (other?.bytes ?? 0) >= bytes) file[Symbol.dispose]();
       else {
         other?.file[Symbol.dispose]();
         this.#parked.set(item, parked);
@@ -116,8 +118,13 @@ export class Broken {
     return parked.file;
   }
 
-  /** Drops what is held of an item that is in. */
-  drop(item: string): void {
+  /** An item is in: what is held of it is dropped, now and from now on. */
+  received(item: string): void {
+    this.#in.add(item);
+    this.#drop(item);
+  }
+
+  #drop(item: string): void {
     this.#parked.get(item)?.file[Symbol.dispose]();
     this.#parked.delete(item);
   }
@@ -125,7 +132,7 @@ export class Broken {
   /** Drops everything, now and from now on. */
   end(): void {
     this.#over = true;
-    for (const item of [...this.#parked.keys()]) this.drop(item);
+    for (const item of [...this.#parked.keys()]) this.#drop(item);
   }
 }
 

@@ -141,7 +141,7 @@ async function receive(
     find();
     if (!decompress) {
       agent.commitDataset(computation, find, { file });
-      if (name !== undefined) broken.drop(name);
+      if (name !== undefined) broken.received(name);
       return;
     }
     folder = job.incoming();
@@ -151,7 +151,7 @@ async function receive(
     });
     const tree = await treeDigest(folder, names);
     agent.commitDataset(computation, find, { folder, names, tree });
-    if (name !== undefined) broken.drop(name);
+    if (name !== undefined) broken.received(name);
   } catch (thrown) {
     if (name !== undefined && file !== undefined && mayGoOn(thrown) && !computation.over) {
       const kept = file;
