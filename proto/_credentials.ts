@@ -1,11 +1,11 @@
 // How a client's connection is protected: over our own socket, plain or TLS 1.3. The server is not
 // trusted: its certificate is checked by an authority, or its key by whoever connects.
-import { createHash, X509Certificate } from "node:crypto";
 import net from "node:net";
 import tls from "node:tls";
 import { ChannelCredentials, credentials as grpcCredentials } from "@grpc/grpc-js";
 import { CocosError, type Endpoint } from "../base/mod.ts";
 import { withoutGoaway } from "./_frames.ts";
+import { keyOfOwn } from "./_own_certificate.ts";
 import type { ClientSecurity } from "./client.ts";
 
 /** The words the Go CLI prints for a client's security. */
@@ -29,7 +29,8 @@ function tlsOptions(
 ): tls.ConnectionOptions {
   if (security.kind === "pinned") {
     // Nobody signed the certificate but its own key, and no name is looked for in it. The handshake
-    // still proves that the server holds that key (RFC 8446 §4.4.3), whatever this option says.
+    // still proves that the server holds that key (RFC 8446 §4.4.3), where its certificate can be read:
+    // keyOfOwn() takes no other.
     return { ...TLS, host: target.host, rejectUnauthorized: false };
   }
   const name = security.serverName ?? target.host;
@@ -56,7 +57,7 @@ export function ownCredentials(
   const base = grpcCredentials.createInsecure();
   const options = security.kind === "none" ? undefined : tlsOptions(target, security);
   const judge = (made: tls.TLSSocket) => {
-    if (security.kind === "pinned") security.check(keyOf(made));
+    if (security.kind === "pinned") security.check(keyOfOwn(made.getPeerCertificate(true).raw));
     else if (!made.authorized) throw made.authorizationError;
   };
   const secure = (socket: net.Socket) =>
@@ -86,12 +87,4 @@ export function ownCredentials(
     });
   }
   return new OwnCredentials();
-}
-
-/** SHA-256 of the SubjectPublicKeyInfo a server proved to hold, lower-case hexadecimal. */
-function keyOf(socket: tls.TLSSocket): string {
-  const { raw } = socket.getPeerCertificate(true);
-  return createHash("sha256").update(
-    new X509Certificate(raw).publicKey.export({ format: "der", type: "spki" }),
-  ).digest("hex");
 }
