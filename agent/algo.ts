@@ -135,6 +135,10 @@ async function receive(
       if (program === undefined && requirements === undefined) {
         expectAlgorithm(agent, computation);
       }
+      // A message's memory is given back as soon as one part of it is written (threats F-5).
+      const algorithm = request.requirements.length > 0
+        ? new Uint8Array(request.algorithm)
+        : request.algorithm;
       if (request.requirements.length > 0) {
         if (!takes || program !== undefined) {
           throw new CocosError(
@@ -150,13 +154,13 @@ async function receive(
         );
         await requirements.write(request.requirements);
       }
-      if (request.algorithm.length > 0) {
+      if (algorithm.length > 0) {
         program ??= new IncomingFile(
           job.incoming(),
           "algorithm",
           agent.most(declared.size),
         );
-        await program.write(request.algorithm);
+        await program.write(algorithm);
       }
     }
     if (program === undefined) throw noAlgorithm();

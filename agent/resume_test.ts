@@ -192,3 +192,29 @@ Deno.test("O-5 a result is gone on with from any byte, with the same digest; els
   await refused(from({ [OFFSET_KEY]: "1" }), "out-of-range", /another result/);
   await refused(from({ [OFFSET_KEY]: "-1", [DIGEST_KEY]: digest }), "invalid-argument", /whole/);
 });
+
+Deno.test("F-5 a program that shares a message with its requirements is kept as it was hashed", async () => {
+  const program = Uint8Array.from({ length: 900_000 }, (_, i) => (i % 251) + 1);
+  const requirements = bytes("numpy==2\n");
+  const run = strictRun(owner, program);
+  let kept: Uint8Array | undefined;
+  await using scene = await Scene.start({
+    mode: "strict",
+    behaviour: async ({ dir }) => {
+      kept = await Deno.readFile(`${dir}/algo`);
+      return finished("ok");
+    },
+  });
+  const requirementsHash = new Uint8Array(sha3_256(requirements));
+  const more = { type: "python", requirementsHash };
+  scene.server.manifest({ ...run, algorithm: { ...run.algorithm, ...more } });
+  await scene.server.until("runRes");
+  await using caller = new Caller(scene.agent.config.grantedPort);
+  const metadata = await caller.sign(owner, "algo", "algorithm", program);
+  const both = async function* () {
+    yield { requirements, algorithm: program };
+  };
+  await caller.client.agent.algo(both(), { metadata });
+  await scene.server.until("event ConsumingResults/Ready");
+  assert.equal(hex(sha3_256(kept as Uint8Array)), hex(sha3_256(program)));
+});
