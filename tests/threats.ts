@@ -60,7 +60,7 @@ export function render(model: Model, tests: readonly Found[]): string {
 Made by \`deno task threats\` from the names of the tests; do not edit. A line is *held* when tests carry
 its id and nothing of it is known to be missing, else it is *open*, with the reason and the tests
 there are. The lines are those of the threat model; R1 to R8 are the rules behind all of them. Lines
-of the sandbox are held for the kinds of algorithm that exist: programs (\`bin\`) and Python.
+of the sandbox are held for all four kinds of algorithm: programs, Python, WebAssembly, containers.
 
 ${all.length - open} of ${all.length} lines are held, ${open} are open.
 
