@@ -406,6 +406,19 @@ Deno.test("inContainer() S-9 S-16 ends although the engine answers no more, at a
   assert.deepEqual(ends, []);
 });
 
+Deno.test("inContainer() S-8 S-9 tells no ending of a run that an engine lets live", async () => {
+  using _lock = await lockBase();
+  const { json } = FINE["GET /info"] as { json: Record<string, unknown> };
+  const stays: Table = {
+    // It puts containers in groups of its own.
+    "GET /info": { json: { ...json, CgroupDriver: "systemd" } },
+    "POST /containers/NAME/wait": "silence",
+    "DELETE /containers/NAME": { status: 500, json: { message: "device busy" } },
+  };
+  const { end } = await run(stays, 100);
+  assert.match(JSON.stringify(end), /^"Cannot end the run: the container engine does not end it/);
+});
+
 Deno.test("readOutput() cuts frames anywhere and refuses what is none", async () => {
   const bytes = Uint8Array.from(
     "\x01\0\0\0\0\0\0\x03out\x02\0\0\0\0\0\0\x01e\x01\0\0\0\0\0\0\0",

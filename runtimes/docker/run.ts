@@ -59,6 +59,8 @@ class ContainerRun implements Execution {
   /** Aborted {@linkcode MAKE_MS} after that. */
   readonly #late = new AbortController();
   readonly #release = Promise.withResolvers<boolean>();
+  /** Why something of the run may be alive still; never told as an ending. */
+  #alive: CocosError | undefined;
 
   constructor(job: Job, access: EngineAccess, stage: Stage) {
     this.#job = job;
@@ -83,7 +85,7 @@ class ContainerRun implements Execution {
     try {
       ending = await this.#attempt();
     } catch (error) {
-      if (!this.#cut.signal.aborted) {
+      if (!this.#cut.signal.aborted || this.#alive !== undefined) {
         this.#release.reject(error);
         throw error;
       }
@@ -199,8 +201,10 @@ class ContainerRun implements Execution {
     const { log } = this.#stage;
     const cut = this.#cut.signal.aborted;
     const signal = AbortSignal.timeout(cut ? CUT_CLEAN_MS : CLEAN_MS);
+    let ended = false;
     const removed = (async () => {
       await removeContainer(engine, container, signal);
+      ended = true;
       await removeImage(engine, tag, signal);
     })().catch((error) => {
       log.error("a container stays until the next one is started", { error: messageOf(error) });
@@ -208,6 +212,12 @@ class ContainerRun implements Execution {
     await within(removed, OBEY_MS);
     await this.#emptied(host);
     await removed;
+    if (cut && !ended && host.cgroupParent === undefined) {
+      throw this.#alive = new CocosError(
+        "internal",
+        "Cannot end the run: the container engine does not end it, and has no control group of ours",
+      );
+    }
   }
 
   async #emptied({ cgroupParent }: Host): Promise<void> {
@@ -216,7 +226,10 @@ class ContainerRun implements Execution {
     const until = performance.now() + DEATH_MS;
     while (group.populated()) {
       if (performance.now() > until) {
-        throw new CocosError("internal", "Cannot end the run: killed processes do not go away");
+        throw this.#alive = new CocosError(
+          "internal",
+          "Cannot end the run: killed processes do not go away",
+        );
       }
       group.kill();
       const members = group.members();
