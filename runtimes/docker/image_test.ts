@@ -282,6 +282,17 @@ const HOSTILE: [name: string, archive: Uint8Array, reason: RegExp][] = [
   ["an absolute entry", one({ path: "/etc/cron.d/x" }), /absolute/],
   ["a device", one({ path: "mem", type: "3" }), /the device/],
   ["a block device", one({ path: "a/sda", type: "4" }), /the device/],
+  [
+    "a device's second name",
+    one({ path: "dev", type: "5" }, { path: "dev/sda", type: "4" }, link("sda", "./dev/sda", "1")),
+    /a hard link to/,
+  ],
+  [
+    "a device's second name through a link",
+    one({ path: "dev/sda", type: "4" }, link("d", "dev"), link("sda", "/d/sda", "1")),
+    /a hard link to/,
+  ],
+  ["a hard link that climbs", one({ path: "a" }, link("b", "x/../a", "1")), /a hard link to/],
   ["passwd is a link", one(link("etc/passwd", "/proc/1/environ")), /\/etc\/passwd isn't a file/],
   [
     "passwd is a hard link",

@@ -49,16 +49,14 @@ export class LayerRules {
   }
 
   /** Judges an entry. */
-  entry({ kind, path, size }: Entry): void {
+  entry({ kind, path, target, size }: Entry): void {
     if (++this.#entries > MAX_ENTRIES) refuse(`The image has over ${MAX_ENTRIES} entries`);
     if (path === "") {
       if (kind !== "directory") refuse("The image's root isn't a directory");
       return;
     }
     const shown = JSON.stringify(path.slice(-64));
-    for (let at = path.indexOf("/"); at > 0; at = path.indexOf("/", at + 1)) {
-      if (this.#links.has(path.slice(0, at))) refuse(`The image writes ${shown} through a link`);
-    }
+    if (this.#throughLink(path)) refuse(`The image writes ${shown} through a link`);
     if (/(^|\/)\.wh\.[^/]*\//.test(path)) refuse(`The image has ${shown} in a whiteout`);
     const name = path.slice(path.lastIndexOf("/") + 1);
     if (name.startsWith(".wh.")) {
@@ -77,9 +75,23 @@ export class LayerRules {
     if (FILES.includes(path) && (kind !== "file" || size > MAX_FILE)) {
       refuse(`The image's /${path} isn't a file of at most ${MAX_FILE} bytes`);
     }
+    if (kind === "hardlink") {
+      const real = target.split("/").filter((part) => part !== "" && part !== ".").join("/");
+      // Neither a device's second name outside /dev, nor one whose first name can't be told.
+      if (/^dev\/|(^|\/)\.\.(\/|$)/.test(real) || this.#throughLink(real)) {
+        refuse(`The image has ${shown}, a hard link to ${JSON.stringify(real.slice(-64))}`);
+      }
+    }
     // A hard link can be one more name of a symbolic one.
     if (kind === "symlink" || kind === "hardlink") this.#links.add(path);
     else this.#links.delete(path);
+  }
+
+  #throughLink(path: string): boolean {
+    for (let at = path.indexOf("/"); at > 0; at = path.indexOf("/", at + 1)) {
+      if (this.#links.has(path.slice(0, at))) return true;
+    }
+    return false;
   }
 }
 
