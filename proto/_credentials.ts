@@ -5,7 +5,7 @@ import tls from "node:tls";
 import { ChannelCredentials, credentials as grpcCredentials } from "@grpc/grpc-js";
 import { CocosError, type Endpoint } from "../base/mod.ts";
 import { withoutGoaway } from "./_frames.ts";
-import { keyOfOwn } from "./_own_certificate.ts";
+import { checkSigned, keyOfOwn } from "./_server_certificate.ts";
 import type { ClientSecurity } from "./client.ts";
 
 /** The words the Go CLI prints for a client's security. */
@@ -57,8 +57,10 @@ export function ownCredentials(
   const base = grpcCredentials.createInsecure();
   const options = security.kind === "none" ? undefined : tlsOptions(target, security);
   const judge = (made: tls.TLSSocket) => {
-    if (security.kind === "pinned") security.check(keyOfOwn(made.getPeerCertificate(true).raw));
+    const shown = shownBy(made);
+    if (security.kind === "pinned") security.check(keyOfOwn(shown[0] ?? new Uint8Array()));
     else if (!made.authorized) throw made.authorizationError;
+    else checkSigned(shown, security.kind === "tls" ? security.ca : undefined);
   };
   const secure = (socket: net.Socket) =>
     new Promise<net.Socket>((resolve, reject) => {
@@ -87,4 +89,17 @@ export function ownCredentials(
     });
   }
   return new OwnCredentials();
+}
+
+/** The certificates a server showed, its own first. */
+function shownBy(socket: tls.TLSSocket): Uint8Array[] {
+  const shown: Uint8Array[] = [];
+  const seen = new Set<tls.DetailedPeerCertificate>();
+  let next: tls.DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
+  while (next?.raw !== undefined && !seen.has(next)) {
+    seen.add(next);
+    shown.push(next.raw);
+    next = next.issuerCertificate;
+  }
+  return shown;
 }

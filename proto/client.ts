@@ -40,7 +40,7 @@ export type ClientSecurity =
   | { readonly kind: "none" }
   | {
     readonly kind: "tls";
-    /** Certificates that may sign the server's; absent, the system's own. */
+    /** Certificates that may sign the server's; absent, every server is refused. */
     readonly ca?: string;
     /** Client certificate and key, for mutual TLS. */
     readonly clientCert?: string;
