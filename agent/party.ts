@@ -78,10 +78,17 @@ function acknowledge(
   const computation = agent.current();
   const claim = resultClaim(computation.manifest);
   const { signer, request } = authorize(computation, call, ROLES.consumer, [claim]);
-  const results = readyResults(agent, computation);
+  const consumer = consumerOf(computation, signer);
+  const { consumed, results: given } = computation.progress;
+  // The answer to the one before may have been lost on its way: to say it again changes nothing.
+  const again = agent.state === "Complete" && consumed.includes(consumer);
+  const results = again ? given : readyResults(agent, computation);
   if (request?.payload !== digest) throw badRequest("is about another digest than the call");
-  if (digest !== results.digest || request.size !== results.size) throw badDigest();
-  agent.consumed(computation, consumerOf(computation, signer));
+  // After a restart nothing is known of results that were purged.
+  const other = results !== undefined &&
+    (digest !== results.digest || request.size !== results.size);
+  if (other) throw badDigest();
+  agent.consumed(computation, consumer);
   return {};
 }
 

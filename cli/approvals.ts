@@ -19,6 +19,11 @@ export class Approvals {
     this.#folder = approvalsFolder(env);
   }
 
+  /** Whether anything can be kept. */
+  get keeps(): boolean {
+    return this.#folder !== undefined;
+  }
+
   /** Canonical text of the approved manifest of a computation. */
   async approved(id: string): Promise<string | undefined> {
     return await this.#read(`${id}.manifest`);

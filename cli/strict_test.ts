@@ -2,7 +2,7 @@
 // channel and key are the right ones; what leaves is signed for this agent, this moment, this content.
 import assert from "node:assert/strict";
 import { CocosError, Exit, sha3_256, zipEntries } from "../base/mod.ts";
-import { makeCertificate } from "../channel/mod.ts";
+import { makeCertificate, pinOf } from "../channel/mod.ts";
 import { generateKeys } from "../proto/mod.ts";
 import type { Agreement } from "./agreement.ts";
 import { cocos, fakeAgent, inFolder, type Outcome } from "./_fakes.ts";
@@ -227,6 +227,25 @@ Deno.test("M-9 channel tls: the key is pinned on first use, and another one gets
     const found = /the agent has the key (sha256:[0-9a-f]{64})/.exec(refused.err)?.[1] as string;
     assert.equal((await run([...algo, "--pin", found])).exit, Exit.OK);
     assert.equal((await run(data)).exit, Exit.OK);
+  });
+});
+
+Deno.test("without HOME a party gives manifest and pin each time, as the hint says", async () => {
+  const tls = await makeCertificate({ commonName: "cocos agent" });
+  const secure = await manifestOf(pair.publicPem, PROGRAM, [TABLE], (message) => {
+    message.channel = "tls";
+  });
+  await scene({ agreement: secure, tls }, async ({ dir, agent, run }) => {
+    await Deno.writeTextFile(`${dir}/secure.json`, secure.text);
+    const argv = [...calls(dir)[0]![1], "--manifest", `${dir}/secure.json`];
+    const env = { AGENT_GRPC_URL: agent.url };
+    const { exit, err } = await run(argv, { env });
+    assert.equal(exit, Exit.USAGE, err);
+    assert.match(err, /Set HOME .*or give --manifest FILE and --pin each time/);
+    assertNothingSent(agent);
+    const pin = `sha256:${pinOf(tls.cert)}`;
+    const given = await run([...argv, "--pin", pin], { env });
+    assert.equal(given.exit, Exit.OK, given.err);
   });
 });
 
