@@ -283,7 +283,11 @@ test("docker S-15 leaves what the engine has: images of the same name, of the sa
   await load();
   await must("docker create --network none --name kept precious:latest >/dev/null");
   const state = () =>
-    must("docker ps -a --no-trunc --format '{{.Names}} {{.Image}}'; docker images -a --no-trunc");
+    must(
+      "docker ps -a --no-trunc --format '{{.Names}} {{.Image}}'; " +
+        // Images of one age come in any order.
+        "docker images -a --no-trunc | sort",
+    );
   const before = await state();
   // Another image under the same name, then the same image under another.
   const other = await contained("echo ours", {}, {}, { tags: ["precious:latest", "busybox"] });
