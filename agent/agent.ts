@@ -1,7 +1,7 @@
 // The life of computations, one after another: every transition goes through the table, into the
 // journal and out as an event, in this order and in one step (threats R6, C-1). No input of any side
 // ends the agent (R2).
-import { asCocosError, CocosError, formatDuration } from "../base/mod.ts";
+import { asCocosError, CocosError, type ErrorCode, formatDuration } from "../base/mod.ts";
 import type { CallRecord } from "../proto/mod.ts";
 import { Computation } from "./computation.ts";
 import type { AgentConfig } from "./config.ts";
@@ -29,6 +29,15 @@ const ENTERED: Partial<Record<State, EventStatus>> = {
   ConsumingResults: "Ready",
   Complete: "Completed",
   Failed: "Failed",
+};
+
+/**
+ * What the log, and so the server, is told where the whole text is a party's: what the algorithm decided
+ * about its end, and names in an archive (threats S-6, R7).
+ */
+const UNTOLD: Partial<Record<ErrorCode, string>> = {
+  "run-failed": "the run failed",
+  "invalid-archive": "error decompressing dataset: the archive is not acceptable",
 };
 
 /** What an agent is made of. */
@@ -381,8 +390,7 @@ export class Agent implements Commands, AsyncDisposable {
     const name = method.split("/").at(-1);
     const quiet = /^\/cocos\.agent\.v1\.PartyService\/(Manifest|Challenge)$/.test(method);
     if (quiet || !/^\/(cocos\.)?agent\./.test(method)) return;
-    // What the algorithm decided about its end is for the consumers alone (threats S-6).
-    const text = error?.code === "run-failed" ? "the run failed" : error?.message;
+    const text = error === undefined ? undefined : UNTOLD[error.code] ?? error.message;
     this.#parts.telemetry.log(
       error === undefined ? "info" : "warn",
       `Method ${name} took ${formatDuration(ms)} to complete ` +

@@ -486,6 +486,10 @@ Deno.test("F-2 F-3 an archive is unpacked beside the other datasets, or refused 
   await data(at.client, bytes("plain"), "plain.csv");
   await at.scene.server.until("event ConsumingResults/Ready");
   assert.deepEqual(seen, ["b.csv", "dataset-1", "dataset-2", "dataset-3", "part", "plain.csv"]);
+  // The server hears that archives were refused, and none of the names in them (threats R7).
+  const heard = at.scene.server.received.filter((text) => text.includes("Method Data"));
+  assert.equal(heard.filter((text) => text.includes("not acceptable")).length, 3, heard.join("\n"));
+  assert.ok(heard.every((text) => !/entry|name of another/.test(text)), heard.join("\n"));
 });
 
 Deno.test("requirements come as a text file or as an archive of wheels, else are refused", async () => {

@@ -1,13 +1,13 @@
 // What a restarted agent finds: a computation whose inputs are whole goes on, anything else is gone.
 // Files may have been cut by a crash or changed by anybody, so digests are checked again (C-1, C-2).
-import { CocosError, digestFile, hex, messageOf } from "../base/mod.ts";
+import { CocosError, digestFile, hex } from "../base/mod.ts";
 import { Computation } from "./computation.ts";
 import type { Mode } from "./config.ts";
 import type { Journal, Snapshot } from "./journal.ts";
 import { readManifest } from "./manifest.ts";
 import type { State } from "./states.ts";
 import { treeDigest } from "./tree.ts";
-import { removeAll, type WorkArea } from "./work.ts";
+import { reasonOf, removeAll, type WorkArea } from "./work.ts";
 
 /** What is left of the computation before. */
 export type Recovered =
@@ -32,7 +32,9 @@ export async function recovered(
       state: snapshot.state,
     };
   } catch (thrown) {
-    return { interrupted: messageOf(thrown) };
+    // Other texts have paths in them, and those of a party's files must not be told (threats R7).
+    const ours = thrown instanceof CocosError;
+    return { interrupted: ours ? thrown.message : `a file can't be read: ${reasonOf(thrown)}` };
   }
 }
 
