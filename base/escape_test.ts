@@ -8,6 +8,7 @@ Deno.test("escaped() S-5 leaves a terminal nothing to obey", () => {
     "a\\u001b[2Jb\\u000d\\u000a\\u0009\\u007f\\u009b",
   );
   assert.equal(escaped("\u202egpj.exe\u2066\u200f\u2028"), "\\u202egpj.exe\\u2066\\u200f\\u2028");
+  assert.equal(escaped("\u061ca\ufeff"), "\\u061ca\\ufeff");
   assert.equal(escaped("half a pair: \ud800"), "half a pair: \ufffd");
   assert.equal(JSON.parse(`"${escaped("\x1b\u202e")}"`), "\x1b\u202e");
 });

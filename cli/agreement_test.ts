@@ -60,6 +60,18 @@ Deno.test("parseAgreement() refuses every member that is missing, unknown or of 
   }
 });
 
+Deno.test("M-7 a key has one spelling, and what is none is refused before anything is shown", () => {
+  const { userKey } = agreement.terms.algorithm;
+  // The last character's low bits are not part of the bytes.
+  const padded = Uint8Array.fromBase64(userKey).slice(0, 43).toBase64();
+  const twin = padded.replace(/.=$/, (last) => `${last === "A=" ? "B" : "/"}=`);
+  for (const wrong of ["A".repeat(17), "A".repeat(15), `${userKey}=`, twin, ` ${userKey}`]) {
+    const value = JSON.parse(agreement.text);
+    value.algorithm.userKey = wrong;
+    assert.throws(() => parseAgreement(JSON.stringify(value)), { code: "invalid-manifest" }, wrong);
+  }
+});
+
 Deno.test("differences() names the members in which two manifests differ", () => {
   const { terms } = agreement;
   const changed = {
