@@ -103,10 +103,10 @@ Deno.test("bin/cocos-agent: what another process of the agent's user lays beside
       assert.ok(!kept.includes("v8_code_cache_of_mine"), kept.join());
       assert.equal(Deno.statSync(secret).uid, 0);
     } finally {
-      child.kill("SIGTERM");
-      await output;
       planter.kill("SIGKILL");
       await planter.status;
+      child.kill("SIGTERM");
+      await output;
       await Deno.remove(secret);
       for (const path of compiled()) await Deno.remove(path, { recursive: true }).catch(() => {});
     }
