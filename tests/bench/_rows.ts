@@ -45,10 +45,10 @@ const WASM = { name: "algo.wasm", text: TRIVIAL };
 const MIB = 1 << 20;
 
 /** Measures an upload of `mib` MiB; the speed of the whole command, or the agent's peak memory. */
-function upload(mib: number, what: "speed" | "peak"): Row["run"] {
+function upload(mib: number, what: "speed" | "peak", flags: readonly string[] = []): Row["run"] {
   return async (maker, peers) => {
     await using job = await work(BIN, mib * MIB);
-    await using target = await scene(maker, job, peers);
+    await using target = await scene(maker, job, peers, flags);
     await sendAlgorithm(target, job, "bin");
     const ms = await timed(() =>
       target.cli("data", job.datasets[0] as string, job.owner.privateFile)
@@ -175,6 +175,16 @@ export const ROWS: readonly Row[] = [
     makers: BOTH,
     ...(mib === 1536 ? { aim: 100 } : {}),
     run: upload(mib, "speed"),
+  })),
+  // The strict mode reads a file twice: what is not the manifest's never leaves. The seed's doesn't.
+  ...[512, 1536].map((mib): Row => ({
+    id: `upload-${mib}-compat`,
+    title: `upload ${mib === 512 ? "512 MiB" : "1.5 GiB"}, the seed's wire`,
+    unit: "MiB/s",
+    more: true,
+    makers: BOTH,
+    ...(mib === 1536 ? { aim: 100 } : {}),
+    run: upload(mib, "speed", ["--compat"]),
   })),
   {
     id: "upload-1536-peak",

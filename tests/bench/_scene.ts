@@ -93,6 +93,7 @@ async function ours(
   ));
   management.give(fromBinary(cvms.ComputationRunReqSchema, manifest));
   const approved = await house.write("manifest.json", agreement?.text ?? "");
+  const compat = flags.includes("--compat");
   const area = await workArea(house);
   const started = performance.now();
   const agent = startStrictAgent(house, management.port, port, {}, ["--work", area, ...flags]);
@@ -105,9 +106,10 @@ async function ours(
   return {
     startMs,
     port,
-    agreed: { id, digest: agreement?.digest ?? "" },
+    ...(compat ? {} : { agreed: { id, digest: agreement?.digest ?? "" } }),
     async cli(...args) {
-      const { code, stderr } = await house.run("cocos", [...args, "--manifest", approved], {
+      const words = compat ? ["--compat", ...args] : [...args, "--manifest", approved];
+      const { code, stderr } = await house.run("cocos", words, {
         AGENT_GRPC_URL: `127.0.0.1:${port}`,
       });
       if (code !== 0) throw new Error(`cocos ${args.join(" ")}: ${stderr}`);
