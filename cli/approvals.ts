@@ -60,11 +60,23 @@ export class Approvals {
   async #read(name: string): Promise<string | undefined> {
     if (this.#folder === undefined) return undefined;
     try {
+      await this.#checkClosed();
       return await Deno.readTextFile(this.#path(name));
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return undefined;
-      throw this.#failed(error);
+      throw error instanceof CocosError ? error : this.#failed(error);
     }
+  }
+
+  /** Whoever can write here can approve in this person's place. */
+  async #checkClosed(): Promise<void> {
+    const { mode } = await Deno.stat(this.#folder as string);
+    if (((mode ?? 0) & 0o022) === 0) return;
+    throw new CocosError(
+      "untrusted",
+      `Cannot use the approvals in ${JSON.stringify(this.#folder)}: others may write there`,
+      { hint: `Look who wrote what, then: chmod go-w ${this.#folder}` },
+    );
   }
 
   /** Writes beside, brings it to the disk, then takes the name: a crash leaves the old or the new. */
@@ -73,6 +85,7 @@ export class Approvals {
     const part = `${path}.${crypto.randomUUID()}`;
     try {
       await Deno.mkdir(this.#folder as string, { recursive: true, mode: 0o700 });
+      await this.#checkClosed();
       try {
         using file = await Deno.open(part, { write: true, createNew: true, mode: 0o600 });
         const bytes = new TextEncoder().encode(text);
@@ -84,7 +97,7 @@ export class Approvals {
         throw error;
       }
     } catch (error) {
-      throw this.#failed(error);
+      throw error instanceof CocosError ? error : this.#failed(error);
     }
   }
 

@@ -39,6 +39,21 @@ Deno.test("Approvals keeps one manifest a computation, and one key a manifest", 
   });
 });
 
+Deno.test("Approvals in a folder that others can write to are none (M-7)", async () => {
+  await inFolder(async (dir) => {
+    const approvals = of(dir);
+    await approvals.approve(first);
+    await Deno.chmod(`${dir}/.cocos/computations`, 0o722);
+    const refused = { code: "untrusted", message: /others may write there/ };
+    await assert.rejects(approvals.approved(ID), refused);
+    await assert.rejects(approvals.pinned(first), refused);
+    await assert.rejects(approvals.pin(first, "aa"), refused);
+    await assert.rejects(approvals.approve(second), refused);
+    await Deno.chmod(`${dir}/.cocos/computations`, 0o700);
+    assert.equal(await approvals.approved(ID), first.text);
+  });
+});
+
 Deno.test("Approvals that several commands write at once stay whole", async () => {
   await inFolder(async (dir) => {
     const long = await manifestOf(publicPem, PROGRAM, [], (message) => {
