@@ -19,6 +19,8 @@ let dockerd: Dockerd | undefined;
 let runner: TestRunner | undefined;
 let shell: TestEntry[] = [];
 const reason = await whyNot();
+/** Whether this machine's control groups are of version 2 alone. */
+const UNIFIED = (await sh("test -e /sys/fs/cgroup/cgroup.controllers")).success;
 Deno.test.beforeAll(async () => {
   if (reason !== undefined) return;
   dockerd = await startDockerd("mapped");
@@ -116,10 +118,9 @@ test("docker tells exit codes, signals, memory's end and commands that aren't th
   assert.deepEqual(await outcome("exit 3"), ["exit", 3, "exit status 3"]);
   // The first process of a namespace is spared its own signals; another one is not.
   assert.deepEqual(await outcome("sh -c 'kill -9 $$'"), ["signal", 9, "signal: killed"]);
-  assert.deepEqual(
-    (await outcome("busybox tail /dev/zero", {}, { memoryBytes: 32 << 20 }))[0],
-    "oom",
-  );
+  // With control groups of version 1 the engine may hear why only after it has told the end.
+  const [ended] = await outcome("busybox tail /dev/zero", {}, { memoryBytes: 32 << 20 });
+  assert.match(String(ended), UNIFIED ? /^oom$/ : /^(oom|signal)$/);
   const [kind, , message] = await outcome("", { Entrypoint: ["/no/such/program"] });
   assert.equal(kind, "start-failed");
   assert.match(String(message), /can't start the algorithm: .*no such file/);
@@ -190,7 +191,7 @@ test("docker S-5 passes a bounded part of endless output on, and keeps none of i
 
 test("docker S-4 holds bombs of memory, processes, threads, files and descriptors", async () => {
   const bombs: [name: string, script: string, outcome: RegExp][] = [
-    ["memory", "busybox tail /dev/zero", /^oom/],
+    ["memory", "busybox tail /dev/zero", UNIFIED ? /^oom/ : /^(oom|signal)/],
     ["processes", "f() { f | f & }; f; busybox sleep 30", /^(exit|timeout|ok|signal)/],
     ["files in /tmp", "busybox dd if=/dev/zero of=/tmp/x bs=1M", /^(exit 1|oom)/],
     ["files in /dev/shm", "busybox dd if=/dev/zero of=/dev/shm/x bs=1M", /^(exit 1|oom)/],
