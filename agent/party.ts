@@ -1,8 +1,10 @@
 // cocos.agent.v1.PartyService, the strict mode's own calls: the manifest for reading, challenges,
 // acknowledged receipt. Who may connect may read the manifest; everything else is signed.
-import { hex } from "../base/mod.ts";
+import { fromHex, hex } from "../base/mod.ts";
 import {
+  ALGORITHM_ITEM,
   type CallContext,
+  datasetItem,
   type Handlers,
   MAX_MESSAGE_BYTES,
   OUTPUT_ITEM,
@@ -65,6 +67,13 @@ async function held(agent: Agent, item: string, call: CallContext) {
   const claims = [algorithmClaim(manifest), ...manifest.datasets.map(datasetClaim)];
   const { request } = authorize(computation, call, ROLES.data, claims);
   if (request?.item !== item) throw badRequest("is about another item than the call");
+  // Said also when the answer to the upload was lost: its sender must not take that for a failure.
+  const committed = item === ALGORITHM_ITEM
+    ? computation.hasAlgorithm
+    : !computation.missing.some((each) => datasetItem(each) === item);
+  if (committed) {
+    return { bytes: BigInt(request.size), digest: fromHex(request.payload), committed };
+  }
   const { bytes, digest } = await computation.broken.held(item);
   return { bytes: BigInt(bytes), digest: new Uint8Array(digest) };
 }

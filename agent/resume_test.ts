@@ -44,8 +44,8 @@ async function* piecesOf(from: number, to: number) {
 async function held(caller: Caller, who: Party, item = "dataset:a.bin") {
   const payload = item === "algorithm" ? algorithm : data;
   const metadata = await caller.sign(who, "held", item, payload);
-  const { bytes, digest } = await caller.client.party.held({ item }, { metadata });
-  return { bytes: Number(bytes), digest: hex(digest) };
+  const { bytes, digest, committed } = await caller.client.party.held({ item }, { metadata });
+  return { bytes: Number(bytes), digest: hex(digest), committed };
 }
 
 /** Uploads pieces of the dataset, breaks the connection, and gives what the agent then holds. */
@@ -92,7 +92,9 @@ Deno.test("G-15 an upload goes on where it broke off, again and again, and the w
   await using scene = await accepted(run());
   await using caller = new Caller(scene.agent.config.grantedPort);
   await caller.algo(owner, algorithm);
-  assert.deepEqual(await held(caller, owner), { bytes: 0, digest: "" });
+  assert.deepEqual(await held(caller, owner), { bytes: 0, digest: "", committed: false });
+  const whole = { digest: hex(sha3_256(algorithm)), committed: true };
+  assert.deepEqual(await held(caller, owner, "algorithm"), { bytes: algorithm.length, ...whole });
   let at = 0;
   for (const to of [3 * MIB, 9 * MIB]) {
     const { bytes, digest } = await broken(scene, at, to);
@@ -101,7 +103,13 @@ Deno.test("G-15 an upload goes on where it broke off, again and again, and the w
     at = bytes;
   }
   await rest(caller, at);
-  assert.deepEqual(await held(caller, owner), { bytes: 0, digest: "" });
+  // Whoever lost the answer to the upload learns here that it was taken.
+  assert.deepEqual(await held(caller, owner), {
+    bytes: data.length,
+    digest: hex(sha3_256(data)),
+    committed: true,
+  });
+  await refused(held(caller, other), "permission-denied", /another party/);
   await caller.data(other, "b.bin", bytes("b"));
   await scene.server.until("event ConsumingResults/Ready");
   assert.ok(!scene.files().some((name) => name.includes("incoming")));

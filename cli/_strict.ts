@@ -96,6 +96,8 @@ export interface StrictScript {
   readonly acknowledgeError?: CocosError;
   /** What the algorithm printed. */
   readonly output?: MessageInitShape<typeof OutputResponseSchema>;
+  /** Answers to uploads that get lost on the way, though the uploads are taken. */
+  readonly lostAnswers?: number;
   /** Error of every challenge. */
   readonly challengeError?: CocosError;
 }
@@ -120,6 +122,14 @@ export async function strictAgent(script: StrictScript): Promise<StrictAgent> {
   const calls: Call[] = [];
   const challenges: string[] = [];
   const kept = new Map<string, Uint8Array>();
+  const committed = new Set<string>();
+  let lost = script.lostAnswers ?? 0;
+  /** An upload was taken; its answer may get lost. */
+  const commit = (item: string) => {
+    committed.add(item);
+    if (lost-- > 0) throw new CocosError("unavailable", "the connection broke");
+    return {};
+  };
   const note = (call: CallContext): Call => {
     let received: ReceivedRequest | undefined;
     try {
@@ -166,7 +176,11 @@ export async function strictAgent(script: StrictScript): Promise<StrictAgent> {
         held: ({ item }, call) => {
           note(call);
           const bytes = kept.get(item) ?? new Uint8Array();
-          return Promise.resolve({ bytes: BigInt(bytes.length), digest: sha3_256(bytes) });
+          return Promise.resolve({
+            bytes: BigInt(bytes.length),
+            digest: sha3_256(bytes),
+            committed: committed.has(item),
+          });
         },
         acknowledge: (_request, call) => {
           note(call);
@@ -184,7 +198,7 @@ export async function strictAgent(script: StrictScript): Promise<StrictAgent> {
           for await (const { algorithm, requirements } of requests) {
             made.bytes += algorithm.length + requirements.length;
           }
-          return {};
+          return commit(made.request?.item ?? "");
         },
         data: async (requests, call) => {
           const made = note(call);
@@ -199,7 +213,7 @@ export async function strictAgent(script: StrictScript): Promise<StrictAgent> {
           } finally {
             kept.set(item, new Uint8Array(await new Blob(parts).arrayBuffer()));
           }
-          return {};
+          return commit(item);
         },
         result: async function* (_request, call) {
           const made = note(call);

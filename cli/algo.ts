@@ -53,13 +53,14 @@ export async function algo(invocation: Algo, context: Context): Promise<void> {
         size: algorithm.size,
       };
       // With requirements the agent holds nothing: they come first and belong to the same upload.
-      const { offset, metadata } = requirements === undefined
+      const { offset, metadata, committed } = requirements === undefined || transfer.attempt > 0
         ? await goesOn(strict, subject, program, transfer, context)
-        : { offset: 0, metadata: {} };
+        : { offset: 0, metadata: {}, committed: false };
       if (offset > seen) transfer.moved();
       seen = Math.max(seen, offset);
-      const signed = await sign(AgentService.method.algo, subject);
       const more = { type: algorithm.type, ...facts };
+      if (committed) return tell(upload, more, context);
+      const signed = await sign(AgentService.method.algo, subject);
       transfer.begun();
       await send({ ...upload, offset }, agent, { ...signed, ...metadata }, more, context);
     }));
@@ -75,12 +76,14 @@ interface Upload {
 }
 
 async function send(
-  { file, program, requirements, offset }: Upload,
+  upload: Upload,
   client: Methods<typeof AgentService>,
   metadata: Record<string, string | readonly string[]>,
   facts: Record<string, string>,
-  { terminal, signal }: Context,
+  context: Context,
 ): Promise<void> {
+  const { file, program, requirements, offset } = upload;
+  const { terminal, signal } = context;
   terminal.say(`Uploading algorithm file: ${file}`);
   const total = program.size + (requirements?.size ?? 0);
   const progress = terminal.progress("Uploading algorithm", "🚀", total);
@@ -102,6 +105,15 @@ async function send(
   } finally {
     progress.done();
   }
+  tell(upload, facts, context);
+}
+
+/** Says that the algorithm is in. */
+function tell(
+  { file, program, requirements }: Omit<Upload, "offset">,
+  facts: Record<string, string>,
+  { terminal }: Context,
+): void {
   terminal.success("Successfully uploaded algorithm!", { after: "✔" });
   terminal.result({
     uploaded: file,

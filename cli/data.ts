@@ -56,7 +56,14 @@ export async function data(invocation: Data, context: Context): Promise<void> {
         payload: dataset.hash,
         size: dataset.size,
       };
-      const { offset, metadata } = await goesOn(strict, subject, payload, transfer, context);
+      const { offset, metadata, committed } = await goesOn(
+        strict,
+        subject,
+        payload,
+        transfer,
+        context,
+      );
+      if (committed) return tell(upload, facts, context);
       if (offset > seen) transfer.moved();
       seen = Math.max(seen, offset);
       const signed = await sign(AgentService.method.data, subject);
@@ -75,12 +82,14 @@ interface Upload {
 }
 
 async function send(
-  { path, filename, payload, offset }: Upload,
+  upload: Upload,
   client: Methods<typeof AgentService>,
   metadata: Record<string, string>,
   facts: Readonly<Record<string, string>>,
-  { terminal, signal }: Context,
+  context: Context,
 ): Promise<void> {
+  const { path, filename, payload, offset } = upload;
+  const { terminal, signal } = context;
   terminal.say(`Uploading dataset: ${path}`);
   const progress = terminal.progress("Uploading data", "📦", payload.size);
   progress.add(offset);
@@ -95,6 +104,15 @@ async function send(
   } finally {
     progress.done();
   }
+  tell(upload, facts, context);
+}
+
+/** Says that the dataset is in. */
+function tell(
+  { path, filename, payload }: Omit<Upload, "offset">,
+  facts: Readonly<Record<string, string>>,
+  { terminal }: Context,
+): void {
   terminal.success("Successfully uploaded dataset!", { after: "✔" });
   terminal.result({ uploaded: path, filename, bytes: payload.size, ...facts });
 }

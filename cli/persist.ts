@@ -74,10 +74,21 @@ function sleep(ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
+/** What is left to be sent of an upload. */
+export interface GoingOn {
+  /** Bytes the agent has already. */
+  readonly offset: number;
+  /** Metadata of the call that sends the rest. */
+  readonly metadata: Record<string, string>;
+  /** Nothing is left. */
+  readonly committed: boolean;
+}
+
 /**
  * Where an upload goes on: what the agent holds of it, when that is what we have, too.
  *
- * @returns bytes, and the metadata that say so
+ * @returns bytes, and the metadata that say so; `committed` when an earlier attempt of this command
+ * was taken and only its answer got lost
  */
 export async function goesOn(
   { party, sign }: Agent,
@@ -85,11 +96,18 @@ export async function goesOn(
   payload: Payload,
   { attempt }: Transfer,
   { terminal, signal }: Context,
-): Promise<{ readonly offset: number; readonly metadata: Record<string, string> }> {
-  const nothing = { offset: 0, metadata: {} };
+): Promise<GoingOn> {
+  const nothing = { offset: 0, metadata: {}, committed: false };
   if (attempt === 0 && payload.size < ASK_FROM) return nothing;
   const metadata = await sign(PartyService.method.held, subject);
-  const { bytes, digest } = await party.held({ item: subject.item }, { metadata, signal });
+  const { bytes, digest, committed } = await party.held({ item: subject.item }, {
+    metadata,
+    signal,
+  });
+  if (committed && attempt > 0) {
+    terminal.say("The agent has it, whole; its answer was lost with the connection");
+    return { ...nothing, committed };
+  }
   if (bytes === 0n || bytes > BigInt(payload.size)) return nothing;
   const offset = Number(bytes);
   if ((await payload.digest(offset)).toHex() !== digest.toHex()) {
@@ -97,5 +115,5 @@ export async function goesOn(
     return nothing;
   }
   terminal.say(`Going on at byte ${offset} of ${payload.size}, which the agent has already`);
-  return { offset, metadata: { [OFFSET_KEY]: String(offset) } };
+  return { offset, metadata: { [OFFSET_KEY]: String(offset) }, committed: false };
 }

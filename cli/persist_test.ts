@@ -63,12 +63,18 @@ async function over(
     agent: StrictAgent;
     run: (argv: string[]) => ReturnType<typeof cocos>;
   }) => Promise<void>,
+  lostAnswers = 0,
 ): Promise<void> {
   await inFolder(async (dir) => {
     await Deno.writeTextFile(`${dir}/private.pem`, pair.privatePem);
     await Deno.writeTextFile(`${dir}/manifest.json`, agreement.text);
     await Deno.writeFile(`${dir}/big.bin`, data);
-    await using agent = await strictAgent({ agreement, publicPem: pair.publicPem, result });
+    await using agent = await strictAgent({
+      agreement,
+      publicPem: pair.publicPem,
+      result,
+      lostAnswers,
+    });
     await using way = cutting(agent.port, limits);
     await work({
       dir,
@@ -98,6 +104,25 @@ Deno.test("cocos data goes on where the connection broke, and says so", async ()
       hex(sha3_256(data)),
     );
   });
+});
+
+Deno.test("cocos data and algo take a lost answer for what it is: the upload is in, and sent once", async () => {
+  await over([], new Uint8Array(), async ({ dir, agent, run }) => {
+    await Deno.writeTextFile(`${dir}/${PROGRAM.name}`, PROGRAM.bytes);
+    for (
+      const [argv, method, bytes] of [
+        [["algo", `${dir}/${PROGRAM.name}`], "Algo", PROGRAM.bytes.length],
+        [["data", `${dir}/big.bin`], "Data", data.length],
+      ] as const
+    ) {
+      const { exit, err, out } = await run([...argv, `${dir}/private.pem`]);
+      assert.equal(exit, Exit.OK, err);
+      assert.match(out + err, /The agent has it, whole/);
+      assert.match(out + err, /Successfully uploaded/);
+      const calls = agent.calls.filter((call) => call.method === method);
+      assert.deepEqual(calls.map((call) => call.bytes), [bytes]);
+    }
+  }, 2);
 });
 
 Deno.test("O-5 O-8 cocos result goes on where the connection broke; the whole is checked", async () => {
