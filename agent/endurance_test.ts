@@ -3,7 +3,7 @@ import { flood } from "./_soak_flood.ts";
 import { computations } from "./_soak_many.ts";
 import { messages, names } from "./_soak_wire.ts";
 
-Deno.test("C-6 after 20 computations in one agent process descriptors, threads and files are as before", async () => {
+Deno.test("C-6 (R5) after 20 computations in one agent process descriptors, threads and files are as before", async () => {
   const { failures } = await computations(20, 0);
   assert.deepEqual(failures, []);
 });
